@@ -58,7 +58,7 @@ class Option:
                 raise InputError(f"{where} must be true or false; got {value!r}.")
             return value
         if self.kind is tuple:
-            if isinstance(value, str) or not all(isinstance(v, str) for v in value):
+            if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
                 raise InputError(f"{where} must be a list of names; got {value!r}.")
             return tuple(value)
         if self.kind is str:
@@ -70,7 +70,7 @@ class Option:
     def _number(self, value: Any, where: str) -> Any:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{where} must be a number; got {value!r}.") from None
         if isinstance(value, bool) or not math.isfinite(number):
             raise InputError(f"{where} must be a finite number; got {value!r}.")
@@ -79,14 +79,16 @@ class Option:
         least, most = self.least, self.most
         if (least is not None and number < least) or (most is not None and number > most):
             if least is None:
-                rule = f"at most {most:g}"
+                rule = f"at most {most:.10g}"
             elif most is None:
-                rule = f"at least {least:g}"
+                rule = f"at least {least:.10g}"
             else:
-                rule = f"between {least:g} and {most:g}"
+                rule = f"between {least:.10g} and {most:.10g}"
             shown = f" ({number / self.unit:g}{self.unit_name})" if self.unit != 1 else ""
             raise InputError(f"{where} must be {rule}; got {value}{shown}.")
-        return int(number) if self.kind is int else number
+        if self.kind is float:
+            return number
+        return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed
 
 
 def setting(

@@ -1,0 +1,1 @@
+"""What must stay fast, measured as ratios within one process, so that the machine's own speed drops out."""

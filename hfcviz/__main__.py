@@ -1,0 +1,356 @@
+"""Command line: `python -m hfcviz attack SCAN --attack PGD --penalty HFC --eps 4 --steps 40 --out DIR`.
+
+Only the standard library is imported at the top, so that --help answers at once; each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
+
+from hfcviz import __version__
+from hfcviz.settings import InputError, Option, Settings, options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hfcviz.bundle import Bundle
+    from hfcviz.experiment import Outcome, Plan
+
+NOTE = "For research and teaching, not for clinical use."
+BUNDLED = "bundled:"
+"""Before the id of an image of the bundled set, in the place of a file's name."""
+
+S = TypeVar("S", bound=Settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, 2 for what a person must change, 130 for Ctrl-C, 1 for a fault of ours."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = bool(os.environ.get("HFCVIZ_DEBUG"))
+    if not debug:
+        # What libraries mutter about a file would come between a person and the one sentence that matters.
+        warnings.simplefilter("ignore")
+        logging.basicConfig(handlers=[logging.NullHandler()])
+    try:
+        arguments = _parser(words).parse_args(words)
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        return _end(130, "stopped; nothing was written.")
+    except InputError as error:
+        return _end(2, str(error))
+    except Exception as error:
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}".rstrip(": .")
+        return _end(1, f"something went wrong ({text}); set HFCVIZ_DEBUG=1 to see where, and please report it.")
+    return 0
+
+
+def _end(code: int, sentence: str) -> int:
+    print("hfcviz:", *sentence.split(), file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one sentence, as all other errors do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message.rstrip('.')}; see {self.prog} --help.")
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m hfcviz",
+        description=f"See how adversarial medical images hide in a network's features. {NOTE}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hfcviz {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (declare, run, about) in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=f"{about} {NOTE}", allow_abbrev=False)
+        command.set_defaults(run=run)
+        if name in words[:1]:
+            declare(command)  # reads the settings of the method, which takes a second: only for the command that is run
+    return parser
+
+
+def _declare_attack(command: argparse.ArgumentParser) -> None:
+    from hfcviz.attacks import ATTACKS
+    from hfcviz.penalties import PENALTIES
+
+    command.add_argument(
+        "scan",
+        metavar="SCAN",
+        help=f"PNG, JPEG, DICOM or NIfTI file, or {BUNDLED}ID for an image of the bundle's data set, such as {BUNDLED}test-0007",
+    )
+    command.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder for the files; other files in it stay"
+    )
+    command.add_argument("--attack", choices=list(ATTACKS), default="PGD", help="default PGD")
+    command.add_argument("--penalty", choices=list(PENALTIES), default="HFC", help="default HFC")
+    command.add_argument(
+        "--target", metavar="NAME", help="class the network shall see; default: the most likely other one"
+    )
+    command.add_argument("--seed", type=_seed, default=0, help="same seed, same result; default 0")
+    command.add_argument(
+        "--axis", type=int, choices=(0, 1, 2), help="of a volume: 0 sagittal, 1 coronal, 2 axial (default)"
+    )
+    command.add_argument(
+        "--slice", metavar="INDEX", type=int, help="of a volume, along the axis; default: the middle of the body"
+    )
+    command.add_argument(
+        "--window", metavar=("LOW", "HIGH"), nargs=2, type=float, help="values of the file shown black and white"
+    )
+    command.add_argument(
+        "--bundle",
+        metavar="NAME",
+        default="brain2d",
+        help="network, data set and cohort: brain2d (default), or a folder of your own",
+    )
+    command.add_argument(
+        "--json", metavar="-", choices=["-"], help="print the report to standard output in place of the table"
+    )
+    groups: dict[str, dict[str, Settings]] = {"attack": dict(ATTACKS)}
+    groups["penalty"] = {name: penalty for name, penalty in PENALTIES.items() if penalty is not None}
+    known: set[str] = set()
+    for kind, members in groups.items():
+        group = command.add_argument_group(f"settings of the {kind}")
+        for settings in members.values():
+            for option in options(type(settings)):
+                if option.name not in known:
+                    known.add(option.name)
+                    _add_flag(group, option, members)
+
+
+def _add_flag(group: Any, option: Option, members: dict[str, Settings]) -> None:
+    """A flag for a declared setting. Its text is checked later, by the settings of the attack or penalty that is chosen."""
+    flag = f"--{option.name.replace('_', '-')}"
+    defaults = {name: getattr(one, option.name) for name, one in members.items() if hasattr(one, option.name)}
+    others = [f"{name} {_shown(option, value)}" for name, value in defaults.items() if value != option.default]
+    text = f"{option.help} Default: {', '.join([_shown(option, option.default), *others])}.".replace("%", "%%")
+    common: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS, "help": text}
+    if option.kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        return
+    names: dict[type, str] = {tuple: "NAME,NAME", str: "NAME"}
+    name = names.get(option.kind, f"N{option.unit_name}".upper())
+    group.add_argument(flag, choices=option.choices, metavar=None if option.choices else name, **common)
+
+
+def _shown(option: Option, value: Any) -> str:
+    if value is None:
+        return "automatic" if option.kind is float else "no limit"
+    if value == ():
+        return "all"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value / option.unit:g}{option.unit_name}" if option.unit != 1 else str(value)
+
+
+def _take(settings: S, given: dict[str, Any]) -> S:
+    """`settings` with the flags that are its own, which leave `given`."""
+    changes = {one.name: _value(one, given.pop(one.name)) for one in options(type(settings)) if one.name in given}
+    return settings.replace(**changes)
+
+
+def _value(option: Option, text: Any) -> Any:
+    if option.kind is tuple:
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    if option.unit != 1:
+        try:
+            return float(text) * option.unit
+        except ValueError:
+            return text  # the setting says what is wrong with it
+    return text
+
+
+def _seed(text: str) -> int:
+    if text.isdecimal() and int(text) < 2**31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**31 - 1}; got {text!r}")
+
+
+def _attack(arguments: argparse.Namespace) -> None:
+    """Attack one scan and write image, figures and report."""
+    plan = _plan(arguments)
+    with _all_or_nothing(arguments.out) as folder:
+        from hfcviz import panels, scans
+        from hfcviz.bundle import open_bundle
+        from hfcviz.experiment import report, run_experiment
+        from hfcviz.store import Store
+
+        bundle = open_bundle(arguments.bundle)
+        x, name, notices = _read_scan(arguments, bundle)
+        scans.write_png(folder / "clean.png", x)  # now, as it refuses what cannot be written before the work begins
+        with _progress(sys.stderr) as progress:
+            outcome = run_experiment(
+                bundle.classifier, bundle.reference, x, plan, scan_name=name, store=Store(), progress=progress
+            )
+            scans.write_png(folder / "adversarial.png", outcome.x[-1])
+            class_names = bundle.classifier.class_names
+            for title, figure in panels.all_figures(outcome, bundle.reference, class_names).items():
+                # One copy of plotly in the folder serves all figures: they work without a network, and are small.
+                figure.write_html(folder / f"{title}.html", include_plotlyjs="directory", div_id=title)
+        text = json.dumps(report(outcome, class_names), indent=2) + "\n"
+        (folder / "report.json").write_text(text, encoding="utf-8")
+        written = sorted(file.name for file in folder.iterdir())
+    if arguments.json:
+        print(text, end="")
+        return
+    print(_summary(outcome, plan, class_names, name))
+    for notice in notices:
+        print(f"Note: {notice}")
+    print(f"{len(written)} files in {arguments.out}: {', '.join(written)}")
+    print(NOTE)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """The plan that the flags spell; InputError for a flag out of its limits or without effect."""
+    from hfcviz.attacks import ATTACKS
+    from hfcviz.experiment import Plan
+    from hfcviz.penalties import PENALTIES
+
+    attack, penalty = ATTACKS[arguments.attack], PENALTIES[arguments.penalty]
+    declared = {
+        one.name for settings in (*ATTACKS.values(), *PENALTIES.values()) if settings for one in options(type(settings))
+    }
+    given = {name: value for name, value in vars(arguments).items() if name in declared}
+    attack = _take(attack, given)
+    penalty = penalty and _take(penalty, given)
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(
+            f"{flags} would have no effect on {arguments.attack} with penalty {arguments.penalty}: drop it or choose another."
+        )
+    return Plan(arguments.attack, attack, arguments.penalty, penalty, arguments.target, arguments.seed)
+
+
+def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """The scan as the network takes it, (C, *spatial), its name, and what its reader should know."""
+    from hfcviz import scans
+
+    slicing = arguments.slice is not None or arguments.axis is not None
+    if arguments.scan.startswith(BUNDLED):
+        if slicing or arguments.window:
+            raise InputError(
+                f"--slice, --axis and --window must come with a file; got {arguments.scan}: leave them out."
+            )
+        sample = arguments.scan.removeprefix(BUNDLED)
+        x, label = bundle.sample(sample)
+        return x, sample, (f"the true class of {sample} is {label}.",)
+    scan = scans.read(Path(arguments.scan))
+    shape = bundle.classifier.input_shape
+    if slicing or (scan.image.ndim == 4 and len(shape) == 3):
+        scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)
+    window = tuple(arguments.window) if arguments.window else None
+    return scans.prepare(scan, shape, window), scan.name, scan.notices
+
+
+def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str) -> str:
+    """The result as two tables of text."""
+    chances, roles = outcome.activations.probabilities, outcome.roles
+    about = [["", "prediction", "confidence", "target reached", "L-inf"]]
+    for row, role in enumerate(roles):
+        best = int(chances[row].argmax())
+        reached = ("yes" if best == outcome.target else "no") if role in outcome.traces else "-"
+        about.append(
+            [
+                plan.label(role),
+                class_names[best],
+                f"{chances[row, best]:.1%}",
+                reached,
+                f"{outcome.linf[row] * 255:.2f}/255",
+            ]
+        )
+    verdicts = [["detector", "threshold", *(word for role in roles for word in (plan.label(role), "caught"))]]
+    for detector, scores in outcome.scores.items():
+        caught = outcome.caught(detector)
+        pairs = (word for row in range(len(roles)) for word in (f"{scores[row]:.4g}", "yes" if caught[row] else "no"))
+        verdicts.append([detector, f"{outcome.thresholds[detector]:.4g}", *pairs])
+    return f"{name}, target {class_names[outcome.target]}\n\n{_table(about)}\n\n{_table(verdicts)}\n"
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+@contextmanager
+def _all_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder for new files, which move into `out` when the block ends well and vanish when it does not.
+
+    It is made before any work, so that a place that cannot be written is refused at once, and on the disk of `out`, so that
+    moving is one step. InputError when `out` is a file or cannot be written.
+    """
+    try:
+        place = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
+        if not place.is_dir():
+            raise InputError(f"--out must be a folder, but {place} is a file: choose another.")
+        folder = place / f".hfcviz-{uuid.uuid4().hex}"
+        folder.mkdir()
+    except OSError as error:
+        raise InputError(
+            f"--out must be a folder that can be written, but {out} cannot ({error.strerror}): choose another."
+        ) from error
+    try:
+        yield folder
+        files = sorted(folder.iterdir())
+        blocked = [file.name for file in files if (out / file.name).is_dir()]
+        if blocked:
+            raise InputError(
+                f"--out must have room for the file {blocked[0]}, but {out} has a folder of that name: choose another."
+            )
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes too late to leave half of the files
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                os.replace(file, out / file.name)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
+    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere."""
+    terminal, quarter = stream.isatty(), 0
+
+    def show(fraction: float, what: str) -> None:
+        nonlocal quarter
+        if terminal:
+            line = f"{fraction:4.0%} {what}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", file=stream, flush=True)
+        elif int(fraction * 4) > quarter:
+            quarter = int(fraction * 4)
+            print(f"hfcviz: {fraction:.0%} {what}", file=stream, flush=True)
+
+    try:
+        yield show
+    finally:
+        if terminal:
+            print("\r\x1b[K", end="", file=stream, flush=True)
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None], str]] = {
+    "attack": (_declare_attack, _attack, "Attack a scan with and without the constraint, and see what detectors say."),
+}
+"""Name: what declares its flags, what runs it, and a sentence about it."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Targeted L-inf attacks: FGSM, BIM, PGD, MIM and C&W are settings of one loop, for images and volumes alike.
+
+A penalty on the pooled features (the hierarchical feature constraint, say) is an argument of the loop, so it combines
+with all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfcviz.models import Classifier
+from hfcviz.settings import InputError, Progress, Settings, setting, silent
+
+Penalty = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
+"""`penalty(layers, target)` with layers {name: (N, C_l)} and target (N,) gives weighted terms {name: (N,)} to
+minimise.
+"""
+
+
+class Observer(Protocol):
+    """Told the state before each step and after the last one; `rows` are the samples of the batch within x."""
+
+    def __call__(
+        self, rows: slice, step: int, delta: Tensor, logits: Tensor, layers: dict[str, Tensor], terms: dict[str, Tensor]
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Attack(Settings):
+    """A targeted attack within the L-inf ball of radius eps, by steps along the sign of the gradient.
+
+    Sources: FGSM, Goodfellow et al. 2015, arxiv.org/abs/1412.6572; BIM, Kurakin et al. 2017,
+    arxiv.org/abs/1607.02533; PGD, Madry et al. 2018, arxiv.org/abs/1706.06083; MIM, Dong et al. 2018,
+    arxiv.org/abs/1710.06081; margin loss, Carlini & Wagner 2017, arxiv.org/abs/1608.04644 (here, as in the HFC paper,
+    with L-inf steps in place of their L2 search).
+    """
+
+    eps: float = setting(
+        8 / 255,
+        "Largest change of any pixel, as n/255 of the full grey range.",
+        label="eps",
+        least=0,
+        most=1,
+        unit=1 / 255,
+        unit_name="/255",
+    )
+    steps: int = setting(40, "Number of gradient steps.", label="Steps", least=1, most=1000)
+    step_size: float | None = setting(
+        None,
+        "Change of a pixel per step, as n/255. Automatic: 2.5 x eps / steps, never more than eps.",
+        label="Step size",
+        least=0,
+        most=1,
+        unit=1 / 255,
+        unit_name="/255",
+    )
+    momentum: float = setting(
+        0.0, "Share of the past gradients that is kept; 0 is plain PGD or BIM.", least=0, most=2, advanced=True
+    )
+    random_start: bool = setting(True, "Start anywhere in the ball instead of at the scan itself.", advanced=True)
+    loss: str = setting(
+        "cross-entropy",
+        "What the attack minimises: cross-entropy toward the target, or the margin of the best other class (C&W).",
+        choices=("cross-entropy", "margin"),
+        advanced=True,
+    )
+
+    @property
+    def step(self) -> float:
+        """The step size in use, a fraction of the grey range."""
+        return min(self.eps, 2.5 * self.eps / self.steps) if self.step_size is None else self.step_size
+
+
+ATTACKS: dict[str, Attack] = {
+    "PGD": Attack(),
+    "BIM": Attack(random_start=False),
+    "FGSM": Attack(steps=1, random_start=False),
+    "MIM": Attack(momentum=1.0, random_start=False),
+    "C&W": Attack(loss="margin", random_start=False),
+}
+
+
+def run(
+    attack: Attack,
+    classifier: Classifier,
+    x: Tensor,
+    target: Tensor,
+    *,
+    penalty: Penalty | None = None,
+    seeds: int | Sequence[int] = 0,
+    batch_size: int = 32,
+    observe: Observer | None = None,
+    progress: Progress = silent,
+) -> Tensor:
+    """Adversarial versions of x.
+
+    x: (N, C, *spatial) in [0, 1]; target: (N,) class indices; seeds: of the random start, one for all or one a
+    sample. Returns a tensor like x, within eps of x (L-inf) and within [0, 1]. A sample's result does not depend on
+    the others in x. Raises InputError when shapes, values, targets or seeds do not fit.
+    """
+    x, count, classes = x.detach(), len(x), len(classifier.class_names)
+    seeds = [seeds] * count if isinstance(seeds, int) else list(seeds)
+    for what, given in (("target", target), ("seed", seeds)):
+        if len(given) != count:
+            raise InputError(f"There must be one {what} a scan; got {len(given)} {what}s for {count} scans.")
+    if count and not (0 <= float(x.min()) and float(x.max()) <= 1):  # also true for NaN
+        low, high = float(x.min()), float(x.max())
+        raise InputError(f"Images must be numbers between 0 and 1; got {low:g} to {high:g}: scale them first.")
+    if count and not (0 <= int(target.min()) and int(target.max()) < classes):
+        raise InputError(f"target must be between 0 and {classes - 1}; got {sorted(set(target.tolist()))}.")
+    done = torch.empty_like(x)
+    for first in range(0, count, batch_size):
+        rows = slice(first, min(first + batch_size, count))
+
+        def report(step: int, rows: slice = rows) -> None:
+            share = (rows.start + (rows.stop - rows.start) * step / attack.steps) / count
+            progress(share, f"step {step} of {attack.steps}" + (f", scan {rows.stop} of {count}" if count > 1 else ""))
+
+        done[rows] = _descend(attack, classifier, x[rows], target[rows], penalty, seeds[rows], rows, observe, report)
+    return done
+
+
+def _descend(
+    attack: Attack,
+    classifier: Classifier,
+    x: Tensor,
+    target: Tensor,
+    penalty: Penalty | None,
+    seeds: Sequence[int],
+    rows: slice,
+    observe: Observer | None,
+    report: Callable[[int], None],
+) -> Tensor:
+    lowest, highest = (x - attack.eps).clamp(min=0), (x + attack.eps).clamp(max=1)
+    moved = x.clone()
+    if attack.random_start:
+        moved = torch.clamp(x + uniform_noise(x.shape[1:], attack.eps, seeds).to(x), lowest, highest)
+    velocity = torch.zeros_like(x)
+    features_wanted = penalty is not None or observe is not None
+
+    def forward(images: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        logits, layers = classifier.features(images) if features_wanted else (classifier(images), {})
+        terms = {attack.loss: LOSSES[attack.loss](logits, target)}
+        if penalty is not None:
+            terms |= penalty(layers, target)
+        return logits, layers, terms
+
+    for step in range(attack.steps):
+        report(step)
+        moved = moved.detach().requires_grad_()
+        logits, layers, terms = forward(moved)
+        # Summing over samples keeps them apart: each one's gradient is that of its own terms.
+        (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), moved)
+        with torch.no_grad():
+            if observe is not None:
+                observe(rows, step, moved - x, logits, layers, terms)
+            if attack.momentum:
+                size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).view(-1, *[1] * (x.ndim - 1))
+                gradient = velocity = attack.momentum * velocity + gradient / size
+            moved = torch.clamp(moved - attack.step * gradient.sign(), lowest, highest)
+    report(attack.steps)
+    if observe is not None:
+        with torch.no_grad():
+            observe(rows, attack.steps, moved - x, *forward(moved))
+    return moved.detach()
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy toward the target, (N, K), (N,) -> (N,)."""
+    return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+
+def margin(logits: Tensor, target: Tensor) -> Tensor:
+    """Best other logit minus the target's, (N, K), (N,) -> (N,); negative once the target wins."""
+    aim = logits.gather(1, target[:, None])[:, 0]
+    return logits.scatter(1, target[:, None], -torch.inf).max(1).values - aim
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "margin": margin}
+
+
+def uniform_noise(shape: Sequence[int], eps: float, seeds: Sequence[int]) -> Tensor:
+    """Noise uniform in [-eps, eps], (len(seeds), *shape): each sample drawn from its own seed, so that batches do not
+    matter.
+    """
+    fields = [torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return (torch.stack(fields) * 2 - 1) * eps if fields else torch.empty(0, *shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What happened at each step; S = steps + 1 states, the first before any step, the last the result."""
+
+    confidence: np.ndarray
+    """(S, N) probability of the target class."""
+    linf: np.ndarray
+    """(S, N) largest change of a pixel, fraction of the grey range."""
+    terms: dict[str, np.ndarray]
+    """{loss or layer: (S, N)} the parts of what is minimised."""
+    features: dict[str, np.ndarray]
+    """{layer: (S, N, C_l)} pooled features."""
+
+    def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Named arrays to store."""
+        arrays = {f"{prefix}/confidence": self.confidence, f"{prefix}/linf": self.linf}
+        arrays |= {f"{prefix}/term/{name}": values for name, values in self.terms.items()}
+        return arrays | {f"{prefix}/feature/{name}": values for name, values in self.features.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], prefix: str) -> Trace:
+        """What to_arrays gave."""
+
+        def those(kind: str) -> dict[str, np.ndarray]:
+            start = f"{prefix}/{kind}/"
+            return {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
+
+        return cls(arrays[f"{prefix}/confidence"], arrays[f"{prefix}/linf"], those("term"), those("feature"))
+
+
+class Recorder:
+    """An observer that keeps everything for a Trace."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+        self._states: dict[int, list[dict[str, np.ndarray]]] = {}
+
+    def __call__(
+        self, rows: slice, step: int, delta: Tensor, logits: Tensor, layers: dict[str, Tensor], terms: dict[str, Tensor]
+    ) -> None:
+        chosen = logits.softmax(1).gather(1, self.target[rows, None])[:, 0]
+        state = {"confidence": chosen, "linf": delta.flatten(1).abs().amax(1)}
+        state |= {f"term {name}": value for name, value in terms.items()}
+        state |= {f"layer {name}": value for name, value in layers.items()}
+        self._states.setdefault(step, []).append({name: value.detach().cpu().numpy() for name, value in state.items()})
+
+    def trace(self) -> Trace:
+        """The record so far."""
+        batches = [self._states[step] for step in sorted(self._states)]
+        series = {
+            name: np.stack([np.concatenate([part[name] for part in step]) for step in batches])
+            for name in batches[0][0]
+        }
+
+        def those(kind: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(kind): values for name, values in series.items() if name.startswith(kind)}
+
+        return Trace(series["confidence"], series["linf"], those("term "), those("layer "))

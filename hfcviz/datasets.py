@@ -1,0 +1,167 @@
+"""Labelled image sets with train, validation and test parts: the bundled one, or any .npz in the MedMNIST layout."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from hfcviz.settings import InputError
+
+PARTS = ("train", "val", "test")
+LARGEST = 4 * 2**30
+"""Most bytes that the arrays of one file may unpack to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set; row i of x, y and ids is sample i."""
+
+    x: np.ndarray
+    """uint8 (N, C, *spatial)"""
+    y: np.ndarray
+    """int64 (N,), positions in the class names"""
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def images(self, index: int | slice | Sequence[int] | np.ndarray = slice(None)) -> np.ndarray:
+        """The chosen samples, or all, as float32 (n, C, *spatial) in [0, 1]; a single number gives n = 1."""
+        chosen = self.x[[index]] if isinstance(index, (int, np.integer)) else self.x[index]
+        return chosen.astype(np.float32) / 255
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images of one shape with class names; `splits` holds those of "train", "val" and "test" that the source has."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+    about: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a bundled data set lies and what people should know about it."""
+
+    path: Path
+    about: str
+
+
+DATASETS: dict[str, Source] = {
+    "brain2d": Source(
+        Path(__file__).resolve().parent.parent / "assets" / "brain2d" / "slices.npz",
+        "Simulated axial T1 slices of the head (no patient's images): ICBM152 anatomy, healthy or with a painted lesion.",
+    ),
+}
+"""Bundled data sets by name."""
+
+
+def load_dataset(name_or_path: str | Path) -> Dataset:
+    """The data set of a name in DATASETS, or of an .npz file in the MedMNIST layout.
+
+    The file holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
+    N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
+    and optionally `class_names`. Nothing is unpickled. InputError says in one sentence what does not fit.
+
+    Layout: Yang et al. 2023, "MedMNIST v2", https://doi.org/10.1038/s41597-022-01721-8.
+    """
+    source = DATASETS.get(str(name_or_path))
+    path = source.path if source else Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(DATASETS)
+        raise InputError(f"Data set {str(name_or_path)!r} is neither a file nor a bundled set; bundled: {known}.")
+    arrays = _read(path)
+
+    found = {}
+    for part in PARTS:
+        keys = f"{part}_images", f"{part}_labels"
+        present = [key for key in keys if key in arrays]
+        if len(present) == 1:
+            raise InputError(
+                f"{path.name} has {present[0]} but not its partner: each part needs {keys[0]} and {keys[1]}."
+            )
+        if present:
+            found[part] = _split(path.name, part, arrays[keys[0]], arrays[keys[1]])
+    if not found:
+        names = ", ".join(arrays) or "nothing of that"
+        raise InputError(f"{path.name} must hold train_images and train_labels (or val_, test_); it holds {names}.")
+    shapes = {part: split.x.shape[1:] for part, split in found.items()}
+    if len(set(shapes.values())) > 1:
+        raise InputError(f"{path.name} must hold images of one shape in all parts; got {shapes}.")
+
+    highest = max(int(split.y.max()) for split in found.values())
+    if "class_names" in arrays:
+        class_names = tuple(str(name) for name in arrays["class_names"].ravel())
+    else:
+        class_names = tuple(f"class {number}" for number in range(highest + 1))
+    if highest >= len(class_names):
+        raise InputError(
+            f"{path.name} has the label {highest}, but labels must lie between 0 and {len(class_names) - 1}"
+            f" because it names {len(class_names)} classes."
+        )
+    about = source.about if source else f"Read from {path.name}."
+    return Dataset(str(name_or_path) if source else path.stem, class_names, MappingProxyType(found), about)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that belong to the layout, none of them unpickled."""
+    wanted = {f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")} | {"class_names"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > LARGEST:
+            raise InputError(
+                f"{path.name} unpacks to {size / 2**30:.1f} GiB; the most is {LARGEST / 2**30:.0f} GiB: take fewer images."
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if key in wanted}
+    except InputError:
+        raise
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{path.name} holds Python objects, which are never unpickled: save plain number arrays."
+            ) from error
+        raise InputError(f"{path.name} is damaged: {error}.") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise InputError(f"{path.name} cannot be read as an .npz file: {error}.") from error
+
+
+def _split(file: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
+    """Check one part and bring its images to (N, C, *spatial)."""
+    if images.dtype != np.uint8:
+        raise InputError(
+            f"{part}_images in {file} must be uint8 (0 to 255); got {images.dtype}: rescale and save it again."
+        )
+    if images.ndim == 3:
+        x = images[:, None]
+    elif images.ndim == 4 and images.shape[-1] in (1, 3, 4):
+        x = np.moveaxis(images, -1, 1)
+    elif images.ndim == 4:
+        x = images[:, None]
+    else:
+        raise InputError(
+            f"{part}_images in {file} must be N x H x W, N x H x W x C or N x D x H x W; got the shape {images.shape}."
+        )
+    if x.size == 0:
+        raise InputError(f"{part}_images in {file} must hold at least one image; got the shape {images.shape}.")
+    y = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise InputError(
+            f"{part}_labels in {file} must be one whole number per image; got {labels.dtype} of the shape {labels.shape}."
+        )
+    if len(y) != len(x):
+        raise InputError(
+            f"{part} in {file} must have as many labels as images; got {len(x)} images and {len(y)} labels."
+        )
+    if int(y.min()) < 0:
+        raise InputError(f"{part}_labels in {file} must count from 0; got {int(y.min())}.")
+    return Split(np.ascontiguousarray(x), y.astype(np.int64), tuple(f"{part}-{i:04d}" for i in range(len(y))))

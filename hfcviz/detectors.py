@@ -1,0 +1,385 @@
+"""Detectors of adversarial samples: each sees one layer's pooled features; higher scores are more suspicious.
+
+A detector is its settings; `fit` gives a function from features and predicted classes to scores. How the scores of all
+layers become one verdict is written once, in `fit_detectors` and `Fitted`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hfcviz.activations import Activations
+from hfcviz.settings import InputError, Progress, Settings, setting, silent
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`score(z, classes)`: features (N, C) float64 and predicted classes (N,) to scores (N,), each row on its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What detectors may see; never the samples they are judged on.
+
+    clean: training images of the classifier with their true classes `labels` (N,); negatives and adversarial: clean and
+    noisy, and attacked images of the detectors' training part; calibration: clean images seen by nobody, for bandwidths
+    and thresholds.
+    """
+
+    clean: Activations
+    labels: np.ndarray
+    negatives: Activations
+    adversarial: Activations
+    calibration: Activations
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTraining:
+    """One layer's features (n, C) float64; classes: the clean ones by true class; predicted: those of calibration."""
+
+    classes: list[np.ndarray]
+    negatives: np.ndarray
+    adversarial: np.ndarray
+    calibration: np.ndarray
+    predicted: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
+class KD(Settings):
+    """Kernel density: negative log-density of the features under the clean samples of the predicted class.
+
+    Feinman et al. 2017, arxiv.org/abs/1703.00410. Where we differ: held-out likelihood finds each layer's bandwidth.
+    """
+
+    rule: ClassVar = "last"
+    bandwidth: float | None = setting(
+        None, "Kernel width / median distance. Automatic: likeliest held out.", least=1e-3, most=10, advanced=True
+    )
+
+    def fit(self, part: LayerTraining) -> Score:
+        def of_squares(squares: np.ndarray, width: float) -> np.ndarray:
+            exponents = squares / (-2 * width**2)
+            top = exponents.max(1)  # far from all data the plain sum would be zero
+            norm = part.calibration.shape[1] * math.log(width * math.sqrt(2 * math.pi))
+            return top + np.log(np.exp(exponents - top[:, None]).mean(1)) - norm
+
+        held_out = [_squares(part.calibration[part.predicted == c], part.classes[c]) for c in np.unique(part.predicted)]
+        median = math.sqrt(float(np.median(np.concatenate([squares.ravel() for squares in held_out])))) or 1.0
+        widths = median * (np.geomspace(0.01, 1, 21) if self.bandwidth is None else np.array([self.bandwidth]))
+        best = max(widths, key=lambda width: sum(of_squares(squares, width).sum() for squares in held_out))
+
+        def log_density(rows: np.ndarray, z: np.ndarray) -> np.ndarray:
+            return of_squares(_squares(z, rows), best)
+
+        return _surprise([partial(log_density, rows) for rows in part.classes])
+
+
+@dataclass(frozen=True)
+class BU(Settings):
+    """Bayesian uncertainty: variance of the probabilities over dropout passes, summed over classes; of no layer.
+
+    Feinman et al. 2017, arxiv.org/abs/1703.00410.
+    """
+
+    rule: ClassVar = "dropout"
+
+
+@dataclass(frozen=True)
+class LID(Settings):
+    """Local intrinsic dimensionality among clean samples of all classes: -1 / mean(log(r_i / r_k)) over the k nearest.
+
+    Ma et al. 2018, arxiv.org/abs/1801.02613. Where we differ: one fixed clean reference in place of random minibatches,
+    so that a score does not depend on its batch.
+    """
+
+    rule: ClassVar = "regression"
+    k: int = setting(20, "Number of nearest clean samples.", label="Neighbours k", least=2, most=1000)
+
+    def fit(self, part: LayerTraining) -> Score:
+        clean, k = np.concatenate(part.classes), self.k
+        if len(clean) <= k:
+            rule = "LID.k must be smaller than the number of clean images"
+            raise InputError(f"{rule}; got {k} for {len(clean)}: lower k or add images.")
+
+        def score(z: np.ndarray, classes: np.ndarray) -> np.ndarray:
+            nearest = np.argpartition(_squares(z, clean), k, axis=1)[:, : k + 1].T
+            # The chosen few again by plain differences: _squares is inexact near zero, where the logarithm is steep.
+            r = np.sort(np.sqrt([np.square(clean[i] - z).sum(1) for i in nearest]), axis=0)
+            least = 1e-4 * np.maximum(r[-1], 1e-300)
+            # A sample in the reference is no neighbour of itself, though its copy may differ by rounding.
+            r = np.maximum(np.where(r[0] <= least, r[1:], r[:-1]), least)
+            return -1 / np.minimum(np.log(r / r[-1]).mean(0), -1e-4)
+
+        return score
+
+
+@dataclass(frozen=True)
+class MAHA(Settings):
+    """Squared Mahalanobis distance to the nearest class mean, with one covariance for all classes.
+
+    Lee et al. 2018, arxiv.org/abs/1807.03888. Where we differ: the covariance is shrunk (Ledoit and Wolf 2004,
+    doi.org/10.1016/S0047-259X(03)00096-4), and the input is not preprocessed by a gradient step.
+    """
+
+    rule: ClassVar = "regression"
+
+    def fit(self, part: LayerTraining) -> Score:
+        from sklearn.covariance import ledoit_wolf
+
+        means = [rows.mean(0) for rows in part.classes]
+        centred = np.concatenate([rows - mean for rows, mean in zip(part.classes, means, strict=True)])
+        values, vectors = np.linalg.eigh(ledoit_wolf(centred, assume_centered=True)[0])
+        least = 1e-8 * values.mean() or 1.0  # a layer of dead channels varies nowhere
+        whiten = vectors / np.sqrt(np.maximum(values, least))
+        return lambda z, classes: np.min([np.square((z - mean) @ whiten).sum(1) for mean in means], axis=0)
+
+
+@dataclass(frozen=True)
+class SVM(Settings):
+    """Support vector machine with a Gaussian kernel on standardised features, negatives against adversarial.
+
+    SafetyNet, Lu et al. 2017, arxiv.org/abs/1704.00103. Where we differ: continuous features, not quantised codes.
+    """
+
+    rule: ClassVar = "last"
+    cost: float = setting(1.0, "Cost of a training sample on the wrong side (C).", least=1e-3, most=1e3, advanced=True)
+
+    def fit(self, part: LayerTraining) -> Score:
+        from sklearn.svm import SVC
+
+        decide = _standardised(SVC(C=self.cost, class_weight="balanced"), part.negatives, part.adversarial)
+        return lambda z, classes: decide(z)
+
+
+@dataclass(frozen=True)
+class DNN(Settings):
+    """A small neural network on standardised features, negatives against adversarial; its logit, averaged over layers.
+
+    Metzen et al. 2017, arxiv.org/abs/1702.04267. Where we differ: pooled features in place of whole feature maps.
+    """
+
+    rule: ClassVar = "mean"
+    hidden: int = setting(32, "Hidden units.", least=1, most=1024, advanced=True)
+    epochs: int = setting(40, "Passes over the training samples.", least=1, most=1000, advanced=True)
+
+    def fit(self, part: LayerTraining) -> Score:
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.preprocessing import StandardScaler
+
+        z, adversarial = _supervised(part.negatives, part.adversarial)
+        scaler = StandardScaler().fit(z)
+        rounds = {"batch_size": min(64, len(z)), "max_iter": self.epochs}
+        net = MLPClassifier((self.hidden,), alpha=1e-2, random_state=part.seed, **rounds)
+        _fit_quietly(net, scaler.transform(z), adversarial)
+        (first, second), (bias, offset) = net.coefs_, net.intercepts_
+        # By hand, since the network gives only the probability, where confident samples all become 1.
+        return lambda z, classes: (np.maximum(scaler.transform(z) @ first + bias, 0) @ second + offset)[:, 0]
+
+
+@dataclass(frozen=True)
+class GMM(Settings):
+    """Gaussian mixture: negative log-likelihood of the features under the clean mixture of the predicted class.
+
+    The distribution into which HFC hides (Yao et al. 2024, arxiv.org/abs/2312.01679), turned into a detector.
+    """
+
+    rule: ClassVar = "regression"
+    components: int = setting(1, "Gaussians in each class's mixture.", least=1, most=256)
+    regularisation: float = setting(
+        1e-3, "Added to each covariance's diagonal, as a share of the mean variance.", least=1e-8, most=1, advanced=True
+    )
+
+    def fit(self, part: LayerTraining) -> Score:
+        from sklearn.mixture import GaussianMixture
+
+        fewest, models = min(map(len, part.classes)), []
+        if fewest < self.components:
+            rule = "GMM.components must be at most the number of clean images in each class"
+            raise InputError(f"{rule}; got {self.components} for {fewest}: lower it or add images.")
+        for rows in part.classes:
+            ridge = self.regularisation * float(rows.var(0).mean()) or 1.0
+            model = GaussianMixture(self.components, reg_covar=ridge, random_state=part.seed, max_iter=50)
+            models.append(_fit_quietly(model, rows))
+        return _surprise([model.score_samples for model in models])
+
+
+Detector = KD | BU | LID | MAHA | SVM | DNN | GMM
+
+DETECTORS: dict[str, Detector] = {
+    "KD": KD(),
+    "BU": BU(),
+    "LID": LID(),
+    "MAHA": MAHA(),
+    "SVM": SVM(),
+    "DNN": DNN(),
+    "GMM": GMM(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A detector fitted at every layer, and the rule that makes one verdict of all layers.
+
+    rule: "last" = the penultimate layer alone; "mean" = mean over layers; "regression" = logit of a logistic regression
+    over layers; "dropout" = no layers. Flagged means above `threshold`, the 90 % quantile of calibration_scores (n,),
+    which are of clean samples; so layer by layer with layer_thresholds {layer: float}.
+    """
+
+    name: str
+    rule: str
+    layers: dict[str, Score]
+    regression: Callable[[np.ndarray], np.ndarray] | None = None
+    threshold: float = math.nan
+    layer_thresholds: dict[str, float] = field(default_factory=dict)
+    calibration_scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def score(self, a: Activations) -> np.ndarray:
+        """The verdict's scores (N,). InputError for features that are missing or not finite."""
+        if self.rule == "dropout":
+            return _spread(a)
+        used = list(self.layers)[-1 if self.rule == "last" else 0 :]
+        return self.combine({layer: self._score(layer, a) for layer in used})
+
+    def layer_scores(self, a: Activations) -> dict[str, np.ndarray]:
+        """Scores (N,) of every layer on its own, in order of depth, also where the verdict uses one; BU has none."""
+        return {layer: self._score(layer, a) for layer in self.layers}
+
+    def combine(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The verdict's scores (N,) from layer_scores, for those who need both."""
+        stacked = np.stack([scores[layer] for layer in self.layers if layer in scores], axis=1)
+        if self.rule == "last":
+            return stacked[:, -1]
+        if self.regression is None or not len(stacked):  # scikit-learn refuses to judge no samples
+            return stacked.mean(1)
+        return self.regression(stacked)
+
+    def _score(self, layer: str, a: Activations, block: int = 1024) -> np.ndarray:
+        z, classes = _features(a, layer), a.predicted
+        # By blocks, so that memory does not grow with N times the size of the reference.
+        blocks = [slice(start, start + block) for start in range(0, len(z), block)]
+        return np.concatenate([np.empty(0), *(self.layers[layer](z[rows], classes[rows]) for rows in blocks)])
+
+
+def unavailable(a: Activations) -> dict[str, str]:
+    """Detectors that cannot work on such activations, with the reason as a sentence."""
+    reason = "BU needs dropout passes; the network has no dropout, or no passes were made: leave BU out."
+    return {"BU": reason} if a.dropout is None else {}
+
+
+def fit_detectors(
+    training: Training,
+    names: Sequence[str] = tuple(DETECTORS),
+    *,
+    detectors: Mapping[str, Detector] = DETECTORS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Fitted]:
+    """Fit the named detectors; the default, all of them, leaves out what `unavailable` names.
+
+    detectors: where other settings than the default ones come in. Raises InputError for a detector that is unknown or
+    unavailable, for too few samples and for features that are not finite.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    ruled_out = unavailable(training.calibration)
+    if tuple(names) == tuple(DETECTORS):
+        names = [name for name in names if name not in ruled_out]
+    for name in names:
+        if name not in detectors or name in ruled_out:
+            raise InputError(ruled_out.get(name, f"A detector must be one of {', '.join(detectors)}; got {name!r}."))
+    classes = training.clean.logits.shape[1]
+    counts = {f"clean training images of class {c}": int((training.labels == c).sum()) for c in range(classes)}
+    counts |= {f"{kind} samples": len(getattr(training, kind)) for kind in ("negatives", "adversarial", "calibration")}
+    for what, count in counts.items():
+        if count < 2:
+            raise InputError(f"Detectors need at least 2 {what}; got {count}: add images or choose others.")
+    parts = {}
+    for layer in training.clean.layers:
+        by_class = [_features(training.clean, layer)[training.labels == c] for c in range(classes)]
+        neg, adv, cal = (_features(a, layer) for a in (training.negatives, training.adversarial, training.calibration))
+        parts[layer] = LayerTraining(by_class, neg, adv, cal, training.calibration.predicted, seed)
+    fitted = {}
+    for done, name in enumerate(names):
+        detector, layers = detectors[name], {}
+        for depth, (layer, part) in enumerate(parts.items()):
+            progress((done + depth / len(parts)) / len(names), f"detector {name}")
+            if not isinstance(detector, BU):
+                layers[layer] = detector.fit(part)
+        one = Fitted(name, detector.rule, layers)
+        if detector.rule == "regression":
+            model = LogisticRegression(class_weight="balanced", max_iter=1000)
+            pair = (np.stack(list(one.layer_scores(a).values()), 1) for a in (training.negatives, training.adversarial))
+            one = replace(one, regression=_standardised(model, *pair))
+        scores = one.score(training.calibration)
+        thresholds = {layer: _quantile(own) for layer, own in one.layer_scores(training.calibration).items()}
+        fitted[name] = replace(one, threshold=_quantile(scores), layer_thresholds=thresholds, calibration_scores=scores)
+    progress(1, "detectors")
+    return fitted
+
+
+def _features(a: Activations, layer: str) -> np.ndarray:
+    if layer not in a.layers:
+        raise InputError(f"The detectors need features of layer {layer}; these have none: use the same network.")
+    if not np.isfinite(a.layers[layer]).all():
+        raise InputError(
+            f"Features of layer {layer} must be finite numbers; some are NaN or infinite: check the model."
+        )
+    return a.layers[layer].astype(np.float64)
+
+
+def _squares(z: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Squared distances (N, M), by one matrix product."""
+    centre = reference.mean(0)  # the sums cancel less
+    z, reference = z - centre, reference - centre
+    squares = np.square(z).sum(1)[:, None] + np.square(reference).sum(1) - 2 * z @ reference.T
+    return np.maximum(squares, 0, out=squares)
+
+
+def _surprise(log_densities: list[Callable[[np.ndarray], np.ndarray]]) -> Score:
+    """Negative log-density of each row under its predicted class."""
+
+    def score(z: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        found = np.empty(len(z))
+        for c in np.unique(classes):
+            found[classes == c] = -log_densities[c](z[classes == c])
+        return found
+
+    return score
+
+
+def _quantile(scores: np.ndarray) -> float:
+    return float(np.quantile(scores, 0.9))
+
+
+def _spread(a: Activations) -> np.ndarray:
+    if a.dropout is None or not np.isfinite(a.dropout).all():
+        raise InputError("BU needs dropout passes with finite logits; these have none: make them or leave BU out.")
+    shifted = np.exp(a.dropout.astype(np.float64) - a.dropout.max(2, keepdims=True))
+    return (shifted / shifted.sum(2, keepdims=True)).var(0).sum(1)
+
+
+def _supervised(negatives: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([negatives, adversarial]), np.arange(len(negatives) + len(adversarial)) >= len(negatives)
+
+
+def _standardised(model: Any, negatives: np.ndarray, adversarial: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The decision function of a scikit-learn classifier behind a scaler, both fitted on these samples alone."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), model).fit(*_supervised(negatives, adversarial)).decision_function
+
+
+def _fit_quietly(model: Any, *data: np.ndarray) -> Any:
+    """Fit a model that may stop after its set number of rounds, which serves as well."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(*data)

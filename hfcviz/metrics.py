@@ -1,0 +1,92 @@
+"""How well scores separate adversarial samples from the rest, and how sure the figures are. Arrays in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfcviz.settings import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """The ROC curve: its corners from (0, 0) to (1, 1), one for each distinct score.
+
+    fpr, tpr: (M,), share of negatives and of positives (adversarial samples) strictly above a falling threshold.
+    """
+
+    fpr: np.ndarray
+    tpr: np.ndarray
+
+    @property
+    def auc(self) -> float:
+        """Area under the curve: the chance that a positive scores above a negative, a tie counting half.
+
+        Far below 0.5 is an inverted detector and is left as it is; see `two_sided`.
+        """
+        return float(np.trapezoid(self.tpr, self.fpr))
+
+    def tpr_at(self, fpr: float) -> float:
+        """Share of positives strictly above the lowest threshold that flags at most this share of the negatives.
+
+        tpr_at(0.1) is TPR@90. Between corners nothing is interpolated, since no threshold lies there: where all scores
+        are equal it is 0, not 0.1, and with fewer than ten negatives the threshold is the largest of them.
+        """
+        # The corners are shares of whole counts; the slack lets 1 - 0.9 mean 0.1.
+        return float(self.tpr[self.fpr <= fpr + 1e-9][-1])
+
+
+def roc(negatives: np.ndarray, positives: np.ndarray) -> Roc:
+    """The ROC curve of scores (n,) of negatives and (m,) of positives, higher meaning more suspicious.
+
+    Raises InputError when one of them is empty or a score is NaN.
+    """
+    neg, pos = np.sort(np.asarray(negatives, dtype=np.float64)), np.sort(np.asarray(positives, dtype=np.float64))
+    if not (len(neg) and len(pos)):
+        raise InputError(f"An ROC curve needs negatives and positives; got {len(neg)} and {len(pos)} scores.")
+    if np.isnan(neg[-1]) or np.isnan(pos[-1]):  # NaN sorts last
+        raise InputError("An ROC curve needs scores that are numbers; some are NaN.")
+    thresholds = np.unique(np.concatenate([neg, pos]))[::-1]
+    # Strictly above each threshold, and last of all everything.
+    fpr = np.append((len(neg) - np.searchsorted(neg, thresholds, side="right")) / len(neg), 1.0)
+    tpr = np.append((len(pos) - np.searchsorted(pos, thresholds, side="right")) / len(pos), 1.0)
+    return Roc(fpr, tpr)
+
+
+def two_sided(auc: float) -> float:
+    """How well a score separates when its direction may be turned round: max(auc, 1 - auc)."""
+    return max(auc, 1 - auc)
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float], *samples: np.ndarray, n: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `statistic(*samples)`; each sample is resampled along its first axis on its own.
+
+    n: number of resamplings; level: coverage. Negatives and positives keep their numbers, so that the interval holds
+    for the given mix. At the end of a range (AUC exactly 1) it has no width, which is not certainty. Efron 1979,
+    doi.org/10.1214/aos/1176344552. Raises InputError for an empty sample.
+    """
+    arrays = [np.asarray(sample) for sample in samples]
+    if not all(len(array) for array in arrays):
+        raise InputError("A bootstrap interval needs at least one value in each group; one group is empty.")
+    rng = np.random.default_rng(seed)
+    values = [statistic(*(array[rng.integers(len(array), size=len(array))] for array in arrays)) for _ in range(n)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def percentile_rank(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Where each value lies within the reference, in percent: share below plus half the share that is equal.
+
+    values: any shape; reference: (n,). 50 is the median; 0 and 100 lie outside the reference. Raises InputError for no
+    reference.
+    """
+    ordered = np.sort(np.asarray(reference, dtype=np.float64))
+    if not len(ordered):
+        raise InputError("A percentile needs at least one reference value; got none.")
+    below = np.searchsorted(ordered, values, side="left")
+    up_to = np.searchsorted(ordered, values, side="right")
+    return 50.0 * (below + up_to) / len(ordered)

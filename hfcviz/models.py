@@ -1,0 +1,253 @@
+"""Classifiers: a frozen network that gives logits and the pooled output of every layer, and its two files on disk.
+
+A model is a folder with `classifier.safetensors` (weights) and `classifier.json` (architecture, class names, layers,
+input shape, normalisation, how it was trained). Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from hfcviz.settings import InputError
+
+MODELS: dict[str, Path] = {
+    "brain2d-resnet18": Path(__file__).resolve().parent.parent / "assets" / "brain2d",
+}
+"""Bundled models: name -> folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained network in evaluation mode with frozen weights; images in [0, 1] go in, normalisation happens inside.
+
+    One thread at a time: a call hangs hooks on the shared network while it runs.
+    """
+
+    net: nn.Module
+    name: str
+    class_names: tuple[str, ...]
+    layer_names: tuple[str, ...]
+    """Module paths in order of depth; the pooled output of the last one is the penultimate feature."""
+    head: str
+    """Module path that turns the penultimate feature (N, C) into logits."""
+    input_shape: tuple[int, ...]
+    """(C, *spatial)"""
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        modules = dict(self.net.named_modules())
+        for path in (*self.layer_names, self.head):
+            if path not in modules:
+                raise InputError(f"Model {self.name!r} names the layer {path!r}, but its network has no such module.")
+        self.net.eval().requires_grad_(False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of images (N, C, *spatial) in [0, 1], differentiable in x. InputError on a wrong shape."""
+        if tuple(x.shape[1:]) != self.input_shape:
+            expected, got = _shape("N", *self.input_shape), _shape(*x.shape)
+            raise InputError(
+                f"Model {self.name!r} takes images of shape {expected}; got {got}: resize or crop them first."
+            )
+        return self.net((x - self.mean) / self.std)
+
+    def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (N, K) and {layer: mean over space of its output (N, C_l)} in order of depth; one pass, differentiable."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, output: Tensor) -> None:
+            # Reduced (or copied) at once, so that an in-place activation further on cannot change what was kept.
+            found[name] = output.flatten(2).mean(-1) if output.ndim > 2 else output.clone()
+
+        with _output_hooks({name: functools.partial(keep, name) for name in self.layer_names}, self.net):
+            logits = self(x)
+        return logits, {name: found[name] for name in self.layer_names}
+
+    def dropout_logits(self, x: Tensor, passes: int, seed: int) -> Tensor:
+        """Logits (passes, N, K) of Monte-Carlo dropout, without gradient.
+
+        The network stays in evaluation mode, where dropout does nothing: hooks multiply its output by masks from a
+        private generator. A mask has no batch axis of its own, so all samples meet the same thinned networks and none
+        depends on its neighbours. Gal and Ghahramani 2016, "Dropout as a Bayesian approximation",
+        https://arxiv.org/abs/1506.02142. InputError if the network has no dropout.
+        """
+        kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+        dropouts = {path: m for path, m in self.net.named_modules() if isinstance(m, kinds) and m.p > 0}
+        if not dropouts:
+            raise InputError(
+                f"Model {self.name!r} has no dropout layer, so there is no dropout uncertainty: leave BU out."
+            )
+        generator = torch.Generator().manual_seed(seed)
+
+        def thin(module: nn.Module, output: Tensor) -> Tensor:
+            whole_channels = not isinstance(module, nn.Dropout)
+            shape = (1, output.shape[1], *[1] * (output.ndim - 2)) if whole_channels else (1, *output.shape[1:])
+            kept = (torch.rand(shape, generator=generator) >= module.p).to(output)
+            return output * kept / max(1 - module.p, 1e-6)
+
+        with torch.no_grad():
+            if all(path.startswith(f"{self.head}.") or path == self.head for path in dropouts):
+                # Everything before the head is the same in every pass: run it once.
+                feature = self.features(x)[1][self.layer_names[-1]]
+                run = functools.partial(self.net.get_submodule(self.head), feature)
+            else:
+                run = functools.partial(self, x)
+            with _output_hooks({path: functools.partial(thin, m) for path, m in dropouts.items()}, self.net):
+                return torch.stack([run() for _ in range(passes)])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """sha256 of everything an output depends on: weights, architecture and settings."""
+        settings = [
+            repr(self.net),
+            self.class_names,
+            self.layer_names,
+            self.head,
+            self.input_shape,
+            self.mean,
+            self.std,
+        ]
+        found = hashlib.sha256(json.dumps(settings).encode())
+        for name, tensor in sorted(self.net.state_dict().items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+
+@contextmanager
+def _output_hooks(actions: Mapping[str, Callable[[Tensor], Tensor | None]], net: nn.Module) -> Iterator[None]:
+    """While active, `actions[path]` sees the output of module `path`; a tensor that it returns replaces the output."""
+    handles = []
+    try:
+        for path, action in actions.items():
+            hook = lambda module, inputs, output, action=action: action(output)  # noqa: E731
+            handles.append(net.get_submodule(path).register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _shape(*sizes: object) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def build_resnet(
+    spatial_dims: int = 2,
+    in_channels: int = 1,
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256),
+    blocks: Sequence[int] = (2, 2, 2, 2),
+    dropout: float = 0.2,
+) -> nn.Module:
+    """A residual network of basic blocks with dropout before its last layer; the defaults are a slim ResNet-18.
+
+    He et al. 2016, "Deep residual learning", https://arxiv.org/abs/1512.03385, as built by MONAI.
+    """
+    from monai.networks.nets import ResNet
+
+    net = ResNet(
+        "basic",
+        list(blocks),
+        list(widths),
+        spatial_dims=spatial_dims,
+        n_input_channels=in_channels,
+        conv1_t_stride=2,
+        num_classes=classes,
+    )
+    net.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], classes))
+    return net
+
+
+def resnet_layers(blocks: Sequence[int] = (2, 2, 2, 2)) -> tuple[str, ...]:
+    """Paths of all block outputs of `build_resnet`, in order of depth; its head is "fc"."""
+    return tuple(f"layer{stage}.{i}" for stage, count in enumerate(blocks, 1) for i in range(count))
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"resnet": build_resnet}
+"""Networks that a model folder can name."""
+
+
+def save_model(
+    classifier: Classifier, folder: Path, architecture: Mapping[str, Any], training: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model folder that `load_model` gives back exactly.
+
+    `architecture` holds a key of ARCHITECTURES as "name" and the arguments of its function; `training` is any record
+    of how the weights came about. Weights that half precision holds without loss are stored so: half the size.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.net.state_dict().items()}
+    floats = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+    if all(torch.equal(weights[name].half().to(weights[name].dtype), weights[name]) for name in floats):
+        weights |= {name: weights[name].half() for name in floats}
+    about = {
+        "name": classifier.name,
+        "architecture": dict(architecture),
+        "class_names": classifier.class_names,
+        "layer_names": classifier.layer_names,
+        "head": classifier.head,
+        "input_shape": classifier.input_shape,
+        "mean": classifier.mean,
+        "std": classifier.std,
+        "training": dict(training or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "classifier.safetensors").write_bytes(safetensors.torch.save(weights))
+    (folder / "classifier.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def load_model(name_or_path: str | Path) -> Classifier:
+    """The classifier of a name in MODELS, or of a model folder, on the CPU. InputError if it is missing or damaged."""
+    folder = MODELS.get(str(name_or_path), Path(name_or_path))
+    described, stored = folder / "classifier.json", folder / "classifier.safetensors"
+    for file in (described, stored):
+        if not file.is_file():
+            known = ", ".join(MODELS)
+            raise InputError(
+                f"Model {str(name_or_path)!r} needs the file {file}, which does not exist; bundled: {known}."
+            )
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        architecture = dict(about["architecture"])
+        build = ARCHITECTURES[architecture.pop("name")]
+        # On the meta device nothing is allocated or drawn at random, so a wrong size fails before it costs memory.
+        with torch.device("meta"):
+            net = build(**architecture)
+        classifier = Classifier(
+            net=net,
+            name=str(about["name"]),
+            class_names=tuple(map(str, about["class_names"])),
+            layer_names=tuple(map(str, about["layer_names"])),
+            head=str(about["head"]),
+            input_shape=tuple(map(int, about["input_shape"])),
+            mean=float(about["mean"]),
+            std=float(about["std"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(f"The model description {described} is damaged: {type(error).__name__} {error}.") from error
+    if not (math.isfinite(classifier.mean) and math.isfinite(classifier.std) and classifier.std > 0):
+        raise InputError(f"The model description {described} must give a finite mean and a positive std.")
+    try:
+        weights = safetensors.torch.load_file(stored)
+        weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        net.load_state_dict(weights, assign=True)
+    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"The weights {stored} are damaged or belong to another network: {reason}.") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise InputError(f"The weights {stored} must be finite numbers, but some are not: train or copy them again.")
+    net.eval().requires_grad_(False)
+    return classifier

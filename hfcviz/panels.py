@@ -1,0 +1,194 @@
+"""From an outcome and its reference cohort to the figures that people see; shared by the app and the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hfcviz import figures
+from hfcviz.experiment import Outcome
+from hfcviz.penalties import HFC
+from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
+from hfcviz.reference import Reference
+from hfcviz.settings import Progress, silent
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+SHOWN = 150
+"""Points of each group in a scatter: enough to see the cloud, few enough to read."""
+
+
+def role_labels(outcome: Outcome) -> dict[str, str]:
+    """What people call each role: the attack's own name, "scan" for the clean version."""
+    plan = outcome.recipe["plan"]
+    return {
+        "clean": "scan",
+        "noise": "noise",
+        "attack": plan["attack_name"],
+        "hidden": f"{plan['attack_name']}+{plan['penalty_name']}",
+    }
+
+
+def attacked(outcome: Outcome) -> list[str]:
+    """The roles that are attacks."""
+    return [role for role in outcome.roles if role in ("attack", "hidden")]
+
+
+def flat(image: np.ndarray) -> np.ndarray:
+    """A picture (C, H, W) of an image or of a volume's middle slice, (C, *spatial)."""
+    return image if image.ndim == 3 else image[..., image.shape[-1] // 2]
+
+
+def scan_figure(outcome: Outcome, class_names: tuple[str, ...]) -> go.Figure:
+    """The scan and its attacked versions with what the network says of each."""
+    chances = outcome.activations.probabilities
+    roles = ["clean", *attacked(outcome)]
+    captions = {}
+    for role in roles:
+        row = chances[outcome.row(role)]
+        captions[role] = f"{class_names[int(row.argmax())]}, {row.max():.1%}"
+    images = {role: flat(outcome.x[outcome.row(role)]) for role in roles}
+    return figures.scan_panels(images, role_labels(outcome), captions)
+
+
+def difference_figure(outcome: Outcome) -> go.Figure:
+    """What each attack added to the scan."""
+    changes = {role: flat(outcome.x[outcome.row(role)] - outcome.x[0]) for role in attacked(outcome)}
+    return figures.difference_panels(changes, role_labels(outcome), outcome.recipe["plan"]["attack"]["eps"])
+
+
+def depth_figure(outcome: Outcome) -> go.Figure:
+    """Distance from the clean distribution (mixture log-likelihood) over depth."""
+    _, median, upper = outcome.depth_quantiles.T
+    scaled = (outcome.layer_scores["GMM"] - median[:, None]) / np.maximum(upper - median, 1e-12)[:, None]
+    values = {role: scaled[:, outcome.row(role)] for role in outcome.roles}
+    return figures.depth_strip(list(outcome.activations.layers), values, role_labels(outcome))
+
+
+def detector_figure(outcome: Outcome) -> go.Figure:
+    """Each version's score among clean scans."""
+    ranks = {
+        name: {role: float(row[outcome.row(role)]) for role in outcome.roles} for name, row in outcome.ranks.items()
+    }
+    return figures.detector_chart(ranks, role_labels(outcome))
+
+
+def confidence_figure(outcome: Outcome, class_names: tuple[str, ...]) -> go.Figure:
+    """Probability of the target over the steps."""
+    series = {role: trace.confidence[:, 0] for role, trace in outcome.traces.items()}
+    title = f"probability of {class_names[outcome.target]}"
+    return figures.trace_lines(series, role_labels(outcome), title, (-0.02, 1.02))
+
+
+def distance_figure(outcome: Outcome, reference: Reference, layer: str) -> go.Figure:
+    """Squared Mahalanobis distance per channel to the target's clean mixture in one layer, over the steps; about 1 is
+    typical.
+    """
+    settings = HFC(**outcome.recipe["plan"]["penalty"] or {}).replace(layers=(layer,), weight=1.0, widest=None)
+    constraint, target = reference.constraint(settings), torch.tensor([outcome.target])
+    series = {}
+    for role, trace in outcome.traces.items():
+        z = torch.from_numpy(trace.features[layer][:, 0])
+        series[role] = constraint({layer: z}, target.expand(len(z)))[layer].numpy()
+    return figures.trace_lines(series, role_labels(outcome), f"distance from clean, {layer}", None)
+
+
+def layer_figure(outcome: Outcome) -> go.Figure:
+    """Which detectors flag each version in which layer."""
+    layers, labels = list(outcome.activations.layers), role_labels(outcome)
+    caught = {}
+    for role in attacked(outcome):
+        row = outcome.row(role)
+        caught[labels[role]] = np.stack(
+            [outcome.layer_scores[name][:, row] > outcome.layer_thresholds[name] for name in outcome.layer_scores]
+        )
+    return figures.verdict_map(caught, list(outcome.layer_scores), layers)
+
+
+def embed_layer(
+    outcome: Outcome,
+    reference: Reference,
+    layer: str,
+    method: PCA | TSNE | UMAP,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Embedding:
+    """Place the shown cohort, the scan's own versions and, where the view is exact, their paths; rows as
+    scatter_figure reads them.
+    """
+    parts = [z for _, _, z, _ in _cohort(reference, layer)]
+    clean = sum(len(z) for z in parts[: len(np.unique(reference.train_labels))])
+    parts.append(outcome.activations.layers[layer])
+    if isinstance(method, PCA):
+        parts += [trace.features[layer][:, 0] for trace in outcome.traces.values()]
+    z = np.concatenate(parts)
+    return project(method, z, np.arange(len(z)) < clean, seed=seed, progress=progress)
+
+
+def scatter_figure(
+    outcome: Outcome, reference: Reference, layer: str, embedding: Embedding, class_names: tuple[str, ...]
+) -> go.Figure:
+    """The scatter of embed_layer's positions."""
+    labels, position = role_labels(outcome), 0
+    base, eps = reference.recipe["attack_name"], reference.recipe["attack"]["eps"] * 255
+    names = {"noise": f"noise, {eps:g}/255", "attack": f"{base}, {eps:g}/255", "hidden": f"{base}+HFC, {eps:g}/255"}
+    groups, own = [], []
+    for role, index, z, ids in _cohort(reference, layer):
+        xy = embedding.xy[position : position + len(z)]
+        position += len(z)
+        if role in ("train", "clean"):
+            label = f"{class_names[index]}, {'training' if role == 'train' else 'held out'}"
+            groups.append(figures.Group(label, "clean", xy, ids, index, hollow=role == "clean"))
+        else:
+            groups.append(figures.Group(names[role], role, xy, ids))
+    points = {role: embedding.xy[position + row] for row, role in enumerate(outcome.roles)}
+    position += len(outcome.roles)
+    paths = {}
+    for role, trace in outcome.traces.items() if embedding.exact else ():
+        paths[role] = embedding.xy[position : position + len(trace.linf)]
+        position += len(trace.linf)
+    for role in outcome.roles:
+        own.append(figures.Own(labels[role], role, points[role], paths.get(role)))
+    return figures.layer_scatter(groups, own, embedding.axes, ticks=embedding.exact)
+
+
+def _cohort(reference: Reference, layer: str) -> list[tuple[str, int, np.ndarray, list[str]]]:
+    """(role, class, features, ids) of what every scatter shows: training classes, held-out classes, noise, attack,
+    hidden.
+    """
+    held_out = np.flatnonzero(~reference.trains)
+    found = []
+    for index in np.unique(reference.train_labels):
+        rows = np.flatnonzero(reference.train_labels == index)[:SHOWN]
+        names = [f"training image {row}" for row in rows]
+        found.append(("train", int(index), reference.train.layers[layer][rows], names))
+    for index in np.unique(reference.labels):
+        rows = held_out[reference.labels[held_out] == index][: SHOWN // 2]
+        found.append(
+            ("clean", int(index), reference.cohort["clean"].layers[layer][rows], [reference.ids[row] for row in rows])
+        )
+    rows = held_out[:SHOWN]
+    for role in ("noise", "attack", "hidden"):
+        found.append((role, -1, reference.cohort[role].layers[layer][rows], [reference.ids[row] for row in rows]))
+    return found
+
+
+def all_figures(outcome: Outcome, reference: Reference, class_names: tuple[str, ...]) -> dict[str, go.Figure]:
+    """Every figure of a run by file name: pictures, differences, depth, detectors, confidence and a PCA scatter of
+    each layer.
+    """
+    found = {
+        "scan": scan_figure(outcome, class_names),
+        "difference": difference_figure(outcome),
+        "depth": depth_figure(outcome),
+        "detectors": detector_figure(outcome),
+        "confidence": confidence_figure(outcome, class_names),
+    }
+    for layer in outcome.activations.layers:
+        embedding = embed_layer(outcome, reference, layer, PROJECTIONS["PCA"])
+        found[f"scatter-{layer}-pca"] = scatter_figure(outcome, reference, layer, embedding, class_names)
+    return found
