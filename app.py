@@ -1,0 +1,24 @@
+"""The browser app: `make run`, or `streamlit run app.py`."""
+
+import streamlit as st
+
+from hfcviz.ui import state
+
+PAGES = {
+    "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
+    "data": st.Page(
+        "hfcviz/ui/pages/data_model.py", title="Data & model", icon=":material/radiology:", url_path="data"
+    ),
+}
+
+NOTE = "hfcviz is for research and teaching. It is not a medical device and not for clinical use."
+
+st.set_page_config(
+    page_title="hfcviz",
+    page_icon=":material/scatter_plot:",
+    layout="wide",
+    menu_items={"About": f"How adversarial medical images hide in a network's features. {NOTE}"},
+)
+state.start()
+st.navigation(list(PAGES.values()), position="top").run()
+st.caption(NOTE)

@@ -1,0 +1,1 @@
+"""Streamlit: forms, jobs, state and pages."""

@@ -1,0 +1,90 @@
+"""The side bar of the Explore page: choose attack, constraint and target, and run."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hfcviz import jobs
+from hfcviz.attacks import ATTACKS
+from hfcviz.bundle import Bundle
+from hfcviz.experiment import Plan, run_experiment
+from hfcviz.penalties import PENALTIES
+from hfcviz.settings import InputError
+from hfcviz.ui import state
+from hfcviz.ui.forms import settings_form
+
+AUTOMATIC = "the most likely other class"
+
+
+def sidebar(bundle: Bundle) -> Plan | None:
+    """Draw the controls; returns the plan that they spell, or None where an entry breaks a rule (which is then
+    shown).
+    """
+    with st.sidebar:
+        scan: state.ChosenScan = st.session_state.scan
+        picture, text = st.columns([2, 3], vertical_alignment="center", wrap=False)
+        picture.image(state.thumbnail(scan.x), width="stretch", alt="the chosen scan")
+        text.markdown(
+            f"**{scan.name}**" + (f"  \ntrue class: {scan.label}" if scan.label else "  \ntrue class unknown")
+        )
+        text.page_link("hfcviz/ui/pages/data_model.py", label="Choose another", icon=":material/radiology:")
+        try:
+            plan = _plan(bundle)
+        except InputError as error:
+            st.error(str(error), icon=":material/error:")
+            plan = None
+        running = st.session_state.job is not None
+        if st.button(
+            "Run", type="primary", width="stretch", disabled=plan is None or running, icon=":material/play_arrow:"
+        ):
+            assert plan is not None
+            st.session_state.message = None
+            st.session_state.job = _submit(bundle, scan, plan)
+            st.rerun()
+    return plan
+
+
+def _plan(bundle: Bundle) -> Plan:
+    keep = {"persist_state": "session"}
+    attack_name = st.selectbox(
+        "Attack", list(ATTACKS), key="attack", help="How the scan is changed step by step.", **keep
+    )
+    attack = settings_form(ATTACKS[attack_name], f"attack.{attack_name}")
+    penalty_name = st.selectbox(
+        "Constraint",
+        list(PENALTIES)[::-1],
+        key="penalty",
+        help="What the second attack is bound to, at equal eps, step size and steps.",
+        **keep,
+    )
+    penalty = PENALTIES[penalty_name]
+    if penalty is not None:
+        penalty = settings_form(penalty, f"penalty.{penalty_name}", {"layers": bundle.classifier.layer_names})
+    target = st.selectbox(
+        "Target",
+        [AUTOMATIC, *bundle.classifier.class_names],
+        key="target",
+        help="The class that the network shall see.",
+        **keep,
+    )
+    seed = st.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same result.", **keep)
+    if not 0 <= seed < 2**31:
+        raise InputError(f"Seed must be between 0 and {2**31 - 1}; got {seed}.")
+    return Plan(attack_name, attack, penalty_name, penalty, None if target == AUTOMATIC else target, int(seed))
+
+
+def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
+    # Everything the work needs is bound here: the worker has no session of its own.
+    store, reference, classifier = state.store(), bundle.reference, bundle.classifier
+    names = f"{plan.label('attack')} and {plan.label('hidden')}" if plan.penalty else plan.label("attack")
+    return jobs.submit(
+        lambda progress: run_experiment(
+            classifier, reference, scan.x, plan, scan_name=scan.name, store=store, progress=progress
+        ),
+        f"{names} on {scan.name}",
+    )
+
+
+def same_plan(plan: Plan, recipe: dict) -> bool:
+    """Whether a result was made with this plan."""
+    return plan.as_dict() == recipe["plan"]

@@ -1,0 +1,50 @@
+"""From settings to widgets: a field declared with `setting()` becomes an input by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from hfcviz.settings import Option, Settings, options
+
+T = TypeVar("T", bound=Settings)
+
+
+def settings_form(settings: T, key: str, names: Mapping[str, Sequence[str]] | None = None) -> T:
+    """Inputs for every field of `settings`, its values as defaults; InputError when an entry breaks its rule.
+
+    names: the choices of fields that are lists of names. Rare fields stand in an expander.
+    """
+    declared = options(type(settings))
+    values = {
+        one.name: _widget(one, getattr(settings, one.name), key, (names or {}).get(one.name, ()))
+        for one in declared
+        if not one.advanced
+    }
+    rare = [one for one in declared if one.advanced]
+    if rare:
+        with st.expander("More settings"):
+            for one in rare:
+                values[one.name] = _widget(one, getattr(settings, one.name), key, (names or {}).get(one.name, ()))
+    return settings.replace(**values)
+
+
+def _widget(option: Option, value: Any, key: str, names: Sequence[str]) -> Any:
+    common: dict[str, Any] = {"key": f"{key}.{option.name}", "help": option.help, "persist_state": "session"}
+    if option.choices is not None:
+        return st.selectbox(option.label, option.choices, index=option.choices.index(value), **common)
+    if option.kind is bool:
+        return st.toggle(option.label, value=value, **common)
+    if option.kind is tuple:
+        return tuple(st.multiselect(option.label, list(names), default=list(value), placeholder="all", **common))
+    label = option.label + (f" (n{option.unit_name})" if option.unit_name else "")
+    if option.kind is int:
+        return st.number_input(label, value=value, step=1, placeholder="no limit", **common)
+    # No limits on the widget: it would clip in silence, where the settings say in a sentence what is wrong.
+    shown = None if value is None else round(float(value / option.unit), 10)
+    entered = st.number_input(label, value=shown, format="%g", placeholder="automatic", **common)
+    if entered is None and not option.optional:
+        return value
+    return None if entered is None else entered * option.unit

@@ -1,0 +1,53 @@
+"""Explore: one scan, its attacked versions, the features of every layer and what the detectors say."""
+
+import streamlit as st
+
+from hfcviz import panels
+from hfcviz.ui import controls, state, views
+from hfcviz.ui.run import watch
+
+bundle = state.bundle()
+finished = state.collect("job")  # before the controls are drawn, which know whether a job runs
+if finished is not None:
+    st.session_state.outcome = finished
+plan = controls.sidebar(bundle)
+outcome = st.session_state.outcome
+names = bundle.classifier.class_names
+
+st.title("How an adversarial scan hides")
+st.markdown(views.headline(outcome, names))
+if st.session_state.job is not None:
+    watch(st.session_state.job, "job")
+else:
+    views.status(outcome, plan, st.session_state.scan)
+
+with st.container(horizontal=True, gap="small"):
+    views.chart(
+        panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window.", width=780
+    )
+    views.chart(
+        panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale.", width=560
+    )
+
+left, right = st.columns([11, 9], gap="medium")
+with left:
+    st.subheader("Where the features lie", help=views.HELP["scatter"])
+    layer, method = views.layer_and_method(outcome)
+    views.scatter(outcome, bundle, layer, method)
+with right:
+    st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
+    views.chart(panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer.")
+    st.subheader("What the detectors say", help=views.HELP["detectors"])
+    views.chart(
+        panels.detector_figure(outcome), "detectors", "Percentile of each version's detector score among clean scans."
+    )
+
+views.detector_table(outcome)
+labels = panels.role_labels(outcome)
+with st.expander("Scores and verdicts layer by layer"):
+    views.layer_verdicts(outcome)
+with st.expander("The attack step by step"):
+    views.steps(outcome, bundle, layer)
+with st.expander("What am I looking at? The method in two minutes"):
+    views.explain(bundle)
+views.downloads(outcome, names, [labels[role] for role in panels.attacked(outcome)])

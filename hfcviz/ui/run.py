@@ -1,0 +1,55 @@
+"""Long work in the page: the page stays alive, shows how far it is, and has a Stop button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+
+from hfcviz import jobs
+from hfcviz.settings import Progress
+
+T = TypeVar("T")
+
+
+def watch(job: jobs.Job, key: str) -> None:
+    """Progress of a job with a Stop button; the whole page is drawn anew when it ends."""
+
+    @st.fragment(run_every=0.5)
+    def show() -> None:
+        if job.state not in ("queued", "running"):
+            st.rerun()
+        left = job.eta_seconds  # read once: the worker may end meanwhile
+        eta = f", about {left:.0f} s left" if left is not None else ""
+        waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
+        bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
+        bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{job.name}: {waiting}")
+        if stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch"):
+            job.cancel()
+
+    show()
+
+
+def computed(slot: str, key: object, name: str, work: Callable[[Progress], T]) -> T | None:
+    """The result of `work`, from a job that starts at once and is watched here; None until it is done.
+
+    One job for each slot of the page: another key cancels it. After a stop or a failure the page says so and offers
+    to start again.
+    """
+    kept: tuple[object, jobs.Job[T]] | None = st.session_state.get(slot)
+    wanted = kept is None or kept[0] != key
+    if kept is not None and not wanted and kept[1].finished:
+        job = kept[1]
+        if job.state == "done":
+            return job.result
+        st.info(job.error or f"Stopped: {name}.")
+        wanted = st.button("Start again", key=f"again.{slot}", icon=":material/play_arrow:")
+        if not wanted:
+            return None
+    if wanted:
+        if kept is not None:
+            kept[1].cancel()
+        st.session_state[slot] = (key, jobs.submit(work, name))
+    watch(st.session_state[slot][1], slot)
+    return None

@@ -1,0 +1,221 @@
+"""The parts of the Explore page."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from hfcviz import panels, scans
+from hfcviz.bundle import Bundle
+from hfcviz.detectors import DETECTORS
+from hfcviz.experiment import Outcome, Plan, report
+from hfcviz.projections import PROJECTIONS
+from hfcviz.store import digest
+from hfcviz.ui import controls, state
+from hfcviz.ui.run import computed
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+HELP = {
+    "scatter": "Each point is one scan: the mean of every channel of one layer, brought down to two dimensions. "
+    "Distances in t-SNE and UMAP mean little; read the numbers on the right.",
+    "depth": "Negative log-likelihood of each version under the mixture of clean scans of the class that the "
+    "network predicts, "
+    "scaled so that 0 is the clean median and 1 the clean 95 % quantile. Far above 1: out of the data.",
+    "detectors": "The share of clean scans that look less suspicious than this one. Thresholds come from clean "
+    "scans alone. "
+    "A score at the far left is more typical than almost any clean scan.",
+}
+
+
+def chart(figure: go.Figure, key: str, alt: str, width: str | int = "stretch") -> None:
+    """A figure with its alternative text; the camera in its corner saves it as SVG."""
+    options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
+    st.plotly_chart(figure, key=f"chart.{key}", width=width, config=options, alt=alt)
+
+
+def headline(outcome: Outcome, names: tuple[str, ...]) -> str:
+    """The result in one or two sentences."""
+    chances, labels = outcome.activations.probabilities, panels.role_labels(outcome)
+    parts = []
+    for role in panels.attacked(outcome):
+        row = outcome.row(role)
+        seen = int(chances[row].argmax())
+        done = "turns" if seen == outcome.target else "fails to turn"
+        caught = sum(bool(outcome.caught(name)[row]) for name in outcome.scores)
+        before, after = names[int(chances[0].argmax())], names[outcome.target]
+        parts.append(
+            f"**{labels[role]}** {done} *{before}* into *{after}* ({chances[row, outcome.target]:.1%}) "
+            f"and is caught by **{caught} of {len(outcome.scores)}** detectors"
+        )
+    eps = outcome.recipe["plan"]["attack"]["eps"] * 255
+    return "; ".join(parts) + f". No pixel changes by more than {eps:.3g}/255."
+
+
+def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
+    """What is shown, whether the controls have moved on, and what the last job had to say."""
+    message = st.session_state.message
+    if message is not None:
+        kind, text = message
+        (st.error if kind == "error" else st.info)(text)
+    recipe = outcome.recipe
+    attack = recipe["plan"]["attack"]
+    shown = (
+        f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} steps of "
+        f"{attack['step_size'] * 255:.3g}/255, seed {recipe['plan']['seed']}."
+    )
+    stale = plan is not None and (not controls.same_plan(plan, recipe) or scan.name != recipe["scan"]["name"])
+    st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
+
+
+def layer_and_method(outcome: Outcome) -> tuple[str, str]:
+    """The chosen layer and projection."""
+    layers = list(outcome.activations.layers)
+    one, two = st.columns([3, 2], vertical_alignment="bottom")
+    layer = one.select_slider(
+        "Layer, from input to output", layers, value=layers[-1], key="layer", persist_state="session"
+    )
+    method = two.segmented_control(
+        "Projection", list(PROJECTIONS), default="PCA", key="method", required=True, persist_state="session"
+    )
+    return layer, method or "PCA"
+
+
+def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
+    """The scatter; slow projections are computed as a job, the page stays alive."""
+    reference, names = bundle.reference, bundle.classifier.class_names
+    embedding = state.known_embedding(outcome, layer, method)
+    if embedding is None and method == "PCA":
+        embedding = panels.embed_layer(outcome, reference, layer, PROJECTIONS["PCA"])
+    if embedding is None:
+        embedding = computed(
+            "view",
+            (digest(outcome.recipe), layer, method),
+            f"{method} of {layer}",
+            lambda progress: panels.embed_layer(outcome, reference, layer, PROJECTIONS[method], progress=progress),
+        )
+        if embedding is None:
+            return
+        state.keep_embedding(outcome, layer, method, embedding)
+    chart(
+        panels.scatter_figure(outcome, reference, layer, embedding, names),
+        "scatter",
+        f"{method} of the features of {layer}.",
+    )
+    trained = reference.recipe["attack"]["eps"] * 255
+    st.caption(
+        f"{embedding.note}. Small points: the bundled cohort, attacked at {trained:g}/255. Large points: this scan"
+        + (", lines: its way over the steps." if embedding.exact else ".")
+    )
+
+
+def detector_table(outcome: Outcome) -> None:
+    """Score, threshold and verdict of every detector for every version."""
+    labels, rows = panels.role_labels(outcome), []
+    for name, scores in outcome.scores.items():
+        row = {
+            "detector": name,
+            "looks at": (type(DETECTORS[name]).__doc__ or "").split("\n")[0],
+            "threshold": outcome.thresholds[name],
+        }
+        for role in outcome.roles:
+            verdict = "caught" if outcome.caught(name)[outcome.row(role)] else "passes"
+            row[labels[role]] = f"{scores[outcome.row(role)]:.4g}  {verdict}"
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    roles = [labels[role] for role in outcome.roles]
+    styled = table.style.map(
+        lambda cell: "color: #D55E00; font-weight: 600" if str(cell).endswith("caught") else "", subset=roles
+    )
+    st.dataframe(
+        styled.format({"threshold": "{:.4g}"}),
+        hide_index=True,
+        alt="Detector scores, thresholds and verdicts",
+        column_config={"looks at": st.column_config.TextColumn(width="medium")},
+    )
+    st.caption(
+        "A version is caught when its score lies above the threshold; each threshold is the 90 % quantile of clean "
+        "validation scans, "
+        "so one clean scan in ten is flagged too. The detectors were trained on noise and plain PGD, never on the "
+        "constrained attack."
+    )
+
+
+def layer_verdicts(outcome: Outcome) -> None:
+    """Which layers a detector would flag, by attack."""
+    chart(panels.layer_figure(outcome), "layers", "Verdict of each detector in each layer, for each attack.")
+
+
+def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
+    """Confidence and the constraint's terms over the steps."""
+    one, two = st.columns(2)
+    with one:
+        chart(
+            panels.confidence_figure(outcome, bundle.classifier.class_names),
+            "confidence",
+            "Probability of the target class over the steps.",
+        )
+    with two:
+        figure = panels.distance_figure(outcome, bundle.reference, layer)
+        chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
+
+
+def explain(bundle: Bundle) -> None:
+    """The method, for a class room."""
+    st.markdown(
+        "A conventional attack (PGD) follows the gradient of the cross-entropy toward the target class *t*. In a "
+        "network with two classes "
+        "that gradient has one fixed direction in the last feature *z*, so step after step pushes *z* along one "
+        "ray, out of the data:"
+    )
+    st.latex(r"\nabla_{z} \, \mathrm{CE} = (1 - p_t)\,(w_{\mathrm{other}} - w_t)")
+    st.markdown(
+        "Detectors that know how clean features are distributed catch that. The hierarchical feature constraint "
+        "(HFC) adds one term for "
+        "each layer *l*: the squared Mahalanobis distance of the pooled feature to the nearest component of a "
+        "Gaussian mixture of the "
+        "target class's clean features,"
+    )
+    st.latex(
+        r"\min_{\|x' - x\|_\infty \le \varepsilon} \; \mathrm{CE}(x', t) + \lambda \sum_l \frac{1}{C_l}"
+        r"\,(z_l - \mu_{t,l})^\top \Sigma_{t,l}^{-1} (z_l - \mu_{t,l})"
+    )
+    st.markdown(
+        "so the attacked scan ends inside the target's clean distribution and the detectors see nothing unusual. "
+        "Some then find it *more* "
+        "typical than clean scans: such a detector is inverted, not blind, and a two-sided test would notice. "
+        "Source: Yao et al., *Adversarial Medical Image with Hierarchical Feature Hiding*, IEEE TMI, "
+        "[arXiv 2312.01679](https://arxiv.org/abs/2312.01679)."
+    )
+    st.caption(bundle.dataset.about)
+
+
+def downloads(outcome: Outcome, names: tuple[str, ...], labels: list[str]) -> None:
+    """The report and the adversarial images."""
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report (JSON)",
+            json.dumps(report(outcome, names), indent=2),
+            "report.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        for role, label in zip(panels.attacked(outcome), labels, strict=True):
+            image = outcome.x[outcome.row(role)]
+            if image.ndim == 3:
+                buffer = io.BytesIO()
+                scans.write_png(buffer, image)
+                st.download_button(
+                    f"{label} (PNG, 16 bit)",
+                    buffer.getvalue(),
+                    f"{label}.png",
+                    "image/png",
+                    icon=":material/download:",
+                    on_click="ignore",
+                )

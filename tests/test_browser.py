@@ -1,0 +1,105 @@
+"""What only a real browser shows: the app opens, runs, stops, and complains about nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+WAIT = 120_000
+
+
+@pytest.fixture
+def page(chromium, app_server) -> Iterator:
+    """A fresh page on the Explore page; the test fails if the console reports an error or the page shows one."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 1100})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(app_server)
+    page.wait_for_selector(".js-plotly-plot", timeout=WAIT)
+    idle(page)
+    yield page
+    assert page.locator("[data-testid=stException]").count() == 0
+    context.close()
+    assert not complaints
+
+
+def idle(page) -> None:
+    """Wait until the page has stopped running."""
+    page.wait_for_function("document.querySelector('[data-test-script-state=running]') === null", timeout=WAIT)
+    page.wait_for_timeout(400)
+
+
+def fill(page, label: str, value: str) -> None:
+    box = page.get_by_label(label, exact=True)
+    box.fill(value)
+    box.press("Enter")
+    idle(page)
+
+
+def shown(page) -> str:
+    return page.locator("[data-testid=stMarkdownContainer]", has_text="detectors").first.inner_text()
+
+
+def scatter_points(page) -> int:
+    """Points drawn in the scatter of a layer."""
+    return page.locator(".st-key-chart\\.scatter .scatterlayer .points path").count()
+
+
+def test_opens_with_pictures_and_no_error(page):
+    assert "PGD+HFC" in shown(page)
+    assert page.locator(".js-plotly-plot").count() >= 5
+    assert page.locator("[data-testid=stAlert]").count() == 0
+    assert scatter_points(page) > 300
+
+
+def test_an_attack_runs_and_its_result_replaces_the_first(page):
+    before = shown(page)
+    fill(page, "eps (n/255)", "2")
+    fill(page, "Steps", "5")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text(re.compile(r"^Shown: .* eps 2/255, 5 steps")).wait_for(timeout=WAIT)
+    assert shown(page) != before
+    assert page.locator("[data-testid=stAlert]").count() == 0
+
+
+def test_the_layer_slider_moves_the_scatter(page):
+    titles = page.locator(".st-key-chart\\.scatter .xtitle")
+    before = titles.first.inner_text() if titles.count() else ""
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowLeft")
+    idle(page)
+    assert titles.first.inner_text() != before
+    assert np.isclose(scatter_points(page), 800, atol=500)
+
+
+def test_a_run_can_be_stopped_and_the_page_still_answers(page):
+    before = shown(page)
+    fill(page, "Steps", "1000")
+    page.get_by_role("button", name="Run").click()
+    stop = page.get_by_role("button", name="Stop")
+    stop.wait_for(timeout=WAIT)
+    page.get_by_text("What am I looking at?").click()  # the page is alive while the job runs
+    page.get_by_text("follows the gradient of the cross-entropy").wait_for(timeout=WAIT)
+    stop.click()
+    page.get_by_text("Stopped:").wait_for(timeout=WAIT)
+    assert shown(page) == before
+
+
+def test_a_file_that_is_no_scan_is_one_sentence(page):
+    page.get_by_role("link", name="Data & model").click()
+    page.get_by_role("tab", name="A scan of your own").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture at all"}
+    )
+    alert = page.locator("[data-testid=stAlert]").first
+    alert.wait_for(timeout=WAIT)
+    assert "notes.png" in alert.inner_text()
+    page.locator("[data-testid=stFileUploaderDeleteBtn] button").click()
+    idle(page)
