@@ -239,7 +239,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """The scan as the network takes it, (C, *spatial), its name, and what its reader should know."""
-    from hfcviz import scans
+    from hfcviz import readers, scans
 
     slicing = arguments.slice is not None or arguments.axis is not None
     if arguments.scan.startswith(BUNDLED):
@@ -250,7 +250,7 @@ def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarra
         sample = arguments.scan.removeprefix(BUNDLED)
         x, label = bundle.sample(sample)
         return x, sample, (f"the true class of {sample} is {label}.",)
-    scan = scans.read(Path(arguments.scan))
+    scan = readers.read(Path(arguments.scan))
     shape = bundle.classifier.input_shape
     if slicing or (scan.image.ndim == 4 and len(shape) == 3):
         scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)
@@ -327,11 +327,18 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
-    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere."""
-    terminal, quarter = stream.isatty(), 0
+    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere. Ctrl-C ends it."""
+    terminal, quarter, stopped = stream.isatty(), 0, False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
 
     def show(fraction: float, what: str) -> None:
         nonlocal quarter
+        if stopped:  # scikit-learn takes an interrupt for the wish to end the training of a network early, and goes on
+            raise KeyboardInterrupt
         if terminal:
             line = f"{fraction:4.0%} {what}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[K{line}", end="", file=stream, flush=True)
@@ -339,9 +346,11 @@ def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
             quarter = int(fraction * 4)
             print(f"hfcviz: {fraction:.0%} {what}", file=stream, flush=True)
 
+    handler = signal.signal(signal.SIGINT, stop)
     try:
         yield show
     finally:
+        signal.signal(signal.SIGINT, handler)
         if terminal:
             print("\r\x1b[K", end="", file=stream, flush=True)
 

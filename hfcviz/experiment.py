@@ -135,7 +135,10 @@ def run_experiment(
     layer_scores = {name: one.layer_scores(activations) for name, one in detectors.items()}
     layers = list(activations.layers)
     calibration = detectors["GMM"].layer_scores(reference.calibration)
-    scores = {name: one.score(activations) for name, one in detectors.items()}
+    scores = {
+        name: one.combine(by) if (by := layer_scores[name]) else one.score(activations)
+        for name, one in detectors.items()
+    }
     outcome = Outcome(
         roles=("clean", "noise", *penalties),
         x=stacked.numpy(),

@@ -18,7 +18,8 @@ from torch import nn
 from hfcviz.activations import Activations, concatenate, extract
 from hfcviz.attacks import Attack, run, uniform_noise
 from hfcviz.datasets import Dataset
-from hfcviz.detectors import DETECTORS, Fitted, Training, fit_detectors
+from hfcviz.detection import Fitted, Training, fit_detectors
+from hfcviz.detectors import DETECTORS
 from hfcviz.metrics import bootstrap_interval, roc
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, FittedHFC

@@ -3,7 +3,7 @@
 Weights are rounded to half precision before they are validated or tested, so the stored file is what was measured.
 Deterministic for one version of torch and one number of threads. Run from the repository root:
 
-    python -m scripts.train_brain2d [--epochs 22] [--seed 0] [--out assets/brain2d]
+    python -m scripts.train_brain2d [--epochs 24] [--seed 0] [--out assets/brain2d]
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="brain2d", help="name or .npz file")
     parser.add_argument("--out", type=Path, default=Path("assets/brain2d"))
-    parser.add_argument("--epochs", type=int, default=22)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--decay", type=float, default=1e-4, help="weight decay of AdamW")

@@ -91,6 +91,11 @@ def test_a_broken_network_is_told_what_is_wrong_with_it_and_nothing_else(case):
     assert complaints(found) == {name: state}
 
 
+def test_outputs_between_0_and_1_alone_are_not_taken_for_probabilities():
+    squeezed = twisted(after=lambda z: 0.1 + 0.3 * z.sigmoid())
+    assert complaints(preflight(squeezed, X, LABELS)) == {}
+
+
 def test_unrepeatable_outputs_are_told_from_those_that_depend_on_neighbours():
     for case, words in {"noise": "a second pass", "batch statistics": "the other images of a batch"}.items():
         (found,) = [check for check in preflight(BROKEN[case][0], X) if check.name == "repeatable"]
@@ -149,6 +154,16 @@ def test_accuracy_is_compared_with_guessing(wrong, state):
     labels = LABELS.copy()
     labels[:wrong] = 1 - labels[:wrong]
     assert complaints(preflight(sound(), X, labels)) == ({} if state == "ok" else {"accuracy": state})
+
+
+def test_guessing_is_harder_with_more_classes():
+    # By hand, three classes, 24 images: P(at least 12 right) = 0.0677, P(at least 13) = 0.0284.
+    classifier = linear(classes=3)
+    labels = classifier(X).argmax(1).numpy()
+    for wrong, expected in ((11, {}), (12, {"accuracy": "warning"})):
+        mixed = labels.copy()
+        mixed[:wrong] = (mixed[:wrong] + 1) % 3
+        assert complaints(preflight(classifier, X, mixed)) == expected
 
 
 def test_accuracy_needs_labels_and_enough_of_them():

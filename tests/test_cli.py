@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundles import one_thread  # noqa: F401
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from hfcviz import experiment, scans
+from hfcviz import experiment, readers, scans
 from hfcviz.__main__ import main
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
@@ -161,11 +162,11 @@ def test_a_run_writes_image_figures_and_report(attack, tmp_path, monkeypatch):
 
     # What the report says holds for the image on disk, to the rounding of 16 bits.
     images = [
-        scans.prepare(scans.read(tmp_path / "out" / f"{name}.png"), (1, SIDE, SIDE))
+        scans.prepare(readers.read(tmp_path / "out" / f"{name}.png"), (1, SIDE, SIDE))
         for name in ("clean", "adversarial")
     ]
     assert np.abs(images[1] - images[0]).max() == pytest.approx(found["linf"], abs=1e-4)
-    assert np.array_equal(images[0], scans.prepare(scans.read(scan), (1, SIDE, SIDE)))
+    assert np.array_equal(images[0], scans.prepare(readers.read(scan), (1, SIDE, SIDE)))
 
     for word in ("PGD+HFC", "disc", "plain", "MAHA", "threshold", "report.json", "not for clinical use"):
         assert word in out
@@ -263,7 +264,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         (["--steps", "0"], ["steps", "between 1 and 1000", "0"]),
         (["--steps", "2.5"], ["steps", "whole number", "2.5"]),
         (["--components", "1000"], ["components", "256", "1000"]),
-        (["--components", "100"], ["100", "60 images"]),
+        (["--components", "100"], ["100 components", "60"]),
         (["--layers", "layer9"], ["layers", "layer9", "layer1.0"]),
         (["--loss", "hinge"], ["--loss", "hinge", "margin"]),
         (["--attack", "DeepFool"], ["--attack", "DeepFool", "PGD"]),
@@ -419,14 +420,27 @@ def test_ctrl_c_leaves_nothing_half_written(folder, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".hfcviz-*/clean.png")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
+    first = process.stderr.readline()
+    assert first.startswith("hfcviz: ") and list(tmp_path.glob(".hfcviz-*/clean.png")), first
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (130, ""), err
     assert err.splitlines()[-1] == "hfcviz: stopped; nothing was written." and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_work_even_where_a_library_swallows_it(attack, monkeypatch, tmp_path):
+    def swallowing(*rest, progress, **more):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        progress(0.1, "as if nothing had happened")
+        pytest.fail("the work went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(experiment, "run_experiment", swallowing)
+    code, out, err = attack("bundled:test-0001", "--out", "out")
+    assert (code, out, err) == (130, "", "hfcviz: stopped; nothing was written.\n")
+    assert not (tmp_path / "out").exists() and signal.getsignal(signal.SIGINT) is before
 
 
 def test_as_a_program_it_ends_with_the_same_codes(folder, tmp_path):

@@ -12,7 +12,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
 from hfcviz.activations import Activations, concatenate
-from hfcviz.detectors import DETECTORS, GMM, KD, LID, Detector, Fitted, Training, fit_detectors, unavailable
+from hfcviz.detection import Fitted, Training, fit_detectors, unavailable
+from hfcviz.detectors import DETECTORS, GMM, KD, LID, Detector
 from hfcviz.metrics import roc
 from hfcviz.settings import InputError
 

@@ -23,7 +23,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_windowing
 
-from hfcviz.scans import MAX_BYTES, Scan, prepare, read, take_slice, write_png
+from hfcviz.readers import MAX_BYTES, read
+from hfcviz.scans import Scan, prepare, take_slice, write_png
 from hfcviz.settings import InputError
 
 RAMP = (np.arange(16 * 24).reshape(16, 24) * 7 % 256).astype(np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from hfcviz import scans
+from hfcviz import readers, scans
 from hfcviz.activations import extract
 from hfcviz.bundle import Bundle
 from hfcviz.checks import Check, preflight
@@ -60,7 +60,7 @@ def upload(bundle: Bundle) -> None:
     if file is None:
         return
     try:
-        scan = scans.read(file.getvalue(), file.name)
+        scan = readers.read(file.getvalue(), file.name)
         if len(scan.image.shape) == 4 and len(bundle.classifier.input_shape) == 3:
             plane = st.segmented_control("Plane", PLANES, default="axial", required=True) or "axial"
             axis = PLANES.index(plane)
