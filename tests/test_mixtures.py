@@ -80,12 +80,13 @@ def test_the_component_is_chosen_anew_for_every_point():
 
 
 def test_the_component_is_the_most_likely_one_not_the_closest():
-    # Both means are 5 away; the weight, and then the spread, decides.
-    middle = torch.tensor([[5.0, 0.0]])
-    assert three_gaussians(spreads=(1.0, 2.0, 1.0)).nearest_distance(middle).item() == pytest.approx(25 / 4)
-    closer = torch.tensor([[4.9, 0.0]])
-    heavy = three_gaussians(weights=(0.01, 0.98, 0.01))
-    assert heavy.nearest_distance(closer).item() == pytest.approx(5.1**2, rel=1e-5)
+    closer_to_the_first = torch.tensor([[4.9, 0.0]])
+    heavy_second = three_gaussians(weights=(0.01, 0.98, 0.01))
+    assert heavy_second.nearest_distance(closer_to_the_first).item() == pytest.approx(5.1**2, rel=1e-5)
+    wide_second = three_gaussians(weights=(1 / 3, 1 / 3, 1 / 3), spreads=(1.0, 2.0, 1.0))
+    # Whitened, (3.5, 0) is closer to the wide one, but its density there is lower; at (5, 0) it is higher.
+    assert wide_second.nearest_distance(torch.tensor([[3.5, 0.0]])).item() == pytest.approx(3.5**2)
+    assert wide_second.nearest_distance(torch.tensor([[5.0, 0.0]])).item() == pytest.approx((5 / 2) ** 2)
 
 
 def test_log_likelihood_of_known_gaussians_is_the_formula():

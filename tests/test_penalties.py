@@ -8,6 +8,7 @@ from scipy.spatial.distance import mahalanobis
 
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS, Attack, run
+from hfcviz.mixtures import fit_mixture
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.settings import InputError
 
@@ -144,6 +145,15 @@ def test_settings_out_of_range_are_refused_in_one_sentence(changes, sentence):
     with pytest.raises(InputError) as error:
         HFC(**changes)
     assert str(error.value).startswith(sentence)
+
+
+def test_the_seed_decides_mixtures_of_many_components():
+    clean, labels = clean_features()
+    fitted = HFC(components=4).fit(clean, labels, seed=3)
+    for name, mixtures in fitted.mixtures.items():
+        for label, mixture in enumerate(mixtures):
+            expected = fit_mixture(clean.layers[name][labels == label], 4, 1e-3, seed=3)
+            assert torch.equal(mixture.means, expected.means)
 
 
 def test_fitting_reports_every_layer_from_zero_to_one():
