@@ -124,8 +124,14 @@ def difference_panels(differences: Mapping[str, np.ndarray], labels: Mapping[str
 
 
 def _title(figure: go.Figure, place: int, count: int, text: str, colour: str, caption: str) -> None:
-    axis = f"x{place}" if place > 1 else "x"
-    common = {"xref": f"{axis} domain", "yref": "paper", "x": 0.5, "showarrow": False, "xanchor": "center"}
+    number = place if place > 1 else ""
+    common = {
+        "xref": f"x{number} domain",
+        "yref": f"y{number} domain",
+        "x": 0.5,
+        "showarrow": False,
+        "xanchor": "center",
+    }
     figure.add_annotation(text=f"<b>{text}</b>", y=1.0, yanchor="bottom", font={"color": colour, "size": 15}, **common)
     figure.add_annotation(text=caption, y=0.0, yanchor="top", font={"size": 13}, **common)
 
@@ -180,7 +186,7 @@ def layer_scatter(
                 mode="markers+text",
                 name=f"this scan: {one.label}",
                 showlegend=False,
-                text=[f"<b>{one.label}</b>"],
+                text=[f"<b>{one.label}</b>" if one.role != "noise" else ""],  # it lies on the scan's own point
                 textposition="top center",
                 textfont={"color": COLOURS[one.role], "size": 13},
                 hovertemplate=f"this scan: {one.label}<extra></extra>",
@@ -197,17 +203,27 @@ def layer_scatter(
     return _base(figure, 520, title={"text": title, "font": {"size": 14}}, dragmode="pan")
 
 
-def depth_strip(layers: Sequence[str], values: Mapping[str, np.ndarray], labels: Mapping[str, str]) -> go.Figure:
+def depth_strip(
+    layers: Sequence[str], values: Mapping[str, np.ndarray], labels: Mapping[str, str], lower: np.ndarray
+) -> go.Figure:
     """How untypical each version is in each layer: {role: (L,)} on a scale where 0 is the clean median and 1 the
-    clean 95 % quantile.
+    clean 95 % quantile; lower: (L,) the clean 5 % quantile on that scale, the other edge of the band.
     """
     figure = go.Figure()
     names = list(layers)
-    figure.add_hrect(y0=_squash(-1.0), y1=_squash(1.0), fillcolor=COLOURS["clean"], opacity=0.13, line_width=0)
-    figure.add_annotation(
-        text="95 % of clean scans lie below the upper edge",
-        **{"x": 0, "y": _squash(1.0), "xref": "paper", "xanchor": "left", "yanchor": "bottom", "showarrow": False},
-        font={"size": 11, "color": INK},
+    band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_trace(
+        go.Scatter(x=names, y=_squash(np.ones(len(names))), name="clean scans, 95 %", showlegend=False, **band)
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=names,
+            y=_squash(lower),
+            name="clean scans, 5 to 95 %",
+            fill="tonexty",
+            fillcolor="rgba(0,114,178,0.16)",
+            **band,
+        )
     )
     for role, series in values.items():
         figure.add_trace(
@@ -233,7 +249,7 @@ def depth_strip(layers: Sequence[str], values: Mapping[str, np.ndarray], labels:
         zeroline=False,
     )
     figure.update_xaxes(title="layer, from input to output")
-    return _base(figure, 330, legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
+    return _base(figure, 370, legend={"orientation": "h", "yanchor": "top", "y": -0.42, "x": 0, "traceorder": "normal"})
 
 
 def _squash(values: np.ndarray | float) -> np.ndarray:

@@ -62,10 +62,11 @@ def difference_figure(outcome: Outcome) -> go.Figure:
 
 def depth_figure(outcome: Outcome) -> go.Figure:
     """Distance from the clean distribution (mixture log-likelihood) over depth."""
-    _, median, upper = outcome.depth_quantiles.T
-    scaled = (outcome.layer_scores["GMM"] - median[:, None]) / np.maximum(upper - median, 1e-12)[:, None]
+    low, median, upper = outcome.depth_quantiles.T
+    unit = np.maximum(upper - median, 1e-12)
+    scaled = (outcome.layer_scores["GMM"] - median[:, None]) / unit[:, None]
     values = {role: scaled[:, outcome.row(role)] for role in outcome.roles}
-    return figures.depth_strip(list(outcome.activations.layers), values, role_labels(outcome))
+    return figures.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), (low - median) / unit)
 
 
 def detector_figure(outcome: Outcome) -> go.Figure:

@@ -42,7 +42,7 @@ def main() -> None:
             )
             for scheme in ("light", "dark"):
                 for size, width in SIZES.items():
-                    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 1500})
+                    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 2300})
                     for name, path in PAGES.items():
                         page.goto(f"{url}/{path}")
                         settle(page)

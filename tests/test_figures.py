@@ -48,7 +48,7 @@ FIGURES = {
     "scans": lambda: scan_panels(pictures(), LABELS, dict.fromkeys(ROLES, "")),
     "differences": lambda: difference_panels({role: v - 0.5 for role, v in pictures().items()}, LABELS, 0.1),
     "scatter": lambda: scatter()[2],
-    "depth": lambda: depth_strip(["a", "b"], {role: RNG.normal(size=2) for role in ROLES}, LABELS),
+    "depth": lambda: depth_strip(["a", "b"], {role: RNG.normal(size=2) for role in ROLES}, LABELS, -np.ones(2)),
     "detectors": lambda: detector_chart({"KD": dict.fromkeys(ROLES, 50.0)}, LABELS),
     "trace": lambda: trace_lines({role: RNG.random(4) for role in ROLES}, LABELS, "p", (0, 1)),
 }
@@ -206,31 +206,36 @@ def test_only_exact_views_have_numbers_on_their_axes(ticks):
 
 def test_depth_keeps_the_order_of_values_and_its_ticks_say_the_values():
     values = np.array([-10, -4, -1, -0.2, 0, 0.2, 1, 2, 3, 10, 55, 300, 1000, 1e4])
-    figure = depth_strip([str(v) for v in values], {"attack": values}, LABELS)
-    y = np.asarray(figure.data[0].y)
+    figure = depth_strip([str(v) for v in values], {"attack": values}, LABELS, -np.ones(len(values)))
+    y = np.asarray(figure.data[-1].y)
     assert (np.diff(y) > 0).all()
     ticks = dict(zip(map(float, figure.layout.yaxis.ticktext), figure.layout.yaxis.tickvals, strict=True))
     known = dict(zip(values.tolist(), y.tolist(), strict=True))
     assert set(ticks) & set(known) >= {-10, -1, 0, 1, 3, 10, 300, 1000, 1e4}
     for value in set(ticks) & set(known):
         assert ticks[value] == pytest.approx(known[value])
-    assert list(figure.data[0].customdata) == values.tolist()
+    assert list(figure.data[-1].customdata) == values.tolist()
     assert known[0] == 0
 
 
 def test_ticks_span_the_values_and_the_clean_band_ends_at_one():
-    figure = depth_strip(["a", "b"], {"clean": np.array([0.3, -0.8]), "hidden": np.array([1.0, -1.0])}, LABELS)
+    figure = depth_strip(
+        ["a", "b"], {"clean": np.array([0.3, -0.8]), "hidden": np.array([1.0, -1.0])}, LABELS, np.array([-0.5, -2.0])
+    )
     ticks = [float(text) for text in figure.layout.yaxis.ticktext]
     assert min(ticks) <= -1 and 1 <= max(ticks) <= 10
-    band, highest = figure.layout.shapes[0], figure.data[1].y
-    assert (band.y1, band.y0) == pytest.approx(tuple(highest))
-    wide = depth_strip(["a"], {"attack": np.array([5000.0])}, LABELS)
+    upper, lower, _, hidden = (np.asarray(trace.y) for trace in figure.data)
+    assert upper == pytest.approx([hidden[0]] * 2)
+    known = dict(zip(ticks, figure.layout.yaxis.tickvals, strict=True))
+    assert known[-1] < lower[0] < known[0] and known[-3] < lower[1] < known[-1]
+    assert figure.data[1].fill == "tonexty"
+    wide = depth_strip(["a"], {"attack": np.array([5000.0])}, LABELS, -np.ones(1))
     assert max(float(text) for text in wide.layout.yaxis.ticktext) >= 3000
 
 
 def test_layers_stand_in_order_of_depth():
-    figure = depth_strip(["layer10", "layer2", "head"], {role: np.zeros(3) for role in ROLES}, LABELS)
-    assert [list(trace.x) for trace in figure.data] == [["layer10", "layer2", "head"]] * 4
+    figure = depth_strip(["layer10", "layer2", "head"], {role: np.zeros(3) for role in ROLES}, LABELS, -np.ones(3))
+    assert [list(trace.x) for trace in figure.data] == [["layer10", "layer2", "head"]] * 6
 
 
 # Detectors

@@ -87,7 +87,7 @@ def test_the_difference_is_attacked_minus_scan(dims):
 def test_depth_is_0_at_the_clean_median_and_1_at_the_clean_95_percent_quantile(dims):
     o, r = case(dims).outcome, case(dims).reference
     clean = r.detectors()["GMM"].layer_scores(r.calibration)
-    for trace, role in zip(depth_figure(o).data, o.roles, strict=True):
+    for trace, role in zip(depth_figure(o).data[2:], o.roles, strict=True):
         for layer, value in zip(trace.x, trace.customdata, strict=True):
             median, upper = np.percentile(clean[layer], [50, 95])
             score = r.detectors()["GMM"].layer_scores(o.activations)[layer][ROLES.index(role)]
@@ -241,7 +241,7 @@ def test_figures_of_a_run_without_penalty_show_one_attack():
     o = run_experiment(one.classifier, one.reference, one.scan, plan)
     found = all_figures(o, one.reference, names())
     assert [len(found[name].data) for name in ("scan", "difference", "confidence")] == [2, 1, 1]
-    assert [trace.name for trace in found["depth"].data] == ["scan", "noise", "BIM"]
+    assert [trace.name for trace in found["depth"].data[2:]] == ["scan", "noise", "BIM"]
     points = by_name(found["scatter-block3-pca"])
     assert "path of BIM" in points and "this scan: BIM" in points and len(points) == 13
     # The cohort keeps the name of the attack that it met.

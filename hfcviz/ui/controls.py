@@ -10,6 +10,7 @@ from hfcviz.bundle import Bundle
 from hfcviz.experiment import Plan, run_experiment
 from hfcviz.penalties import PENALTIES
 from hfcviz.settings import InputError
+from hfcviz.store import digest
 from hfcviz.ui import state
 from hfcviz.ui.forms import settings_form
 
@@ -22,12 +23,10 @@ def sidebar(bundle: Bundle) -> Plan | None:
     """
     with st.sidebar:
         scan: state.ChosenScan = st.session_state.scan
-        picture, text = st.columns([2, 3], vertical_alignment="center", wrap=False)
+        picture, text = st.columns([3, 4], vertical_alignment="center", wrap=False)
         picture.image(state.thumbnail(scan.x), width="stretch", alt="the chosen scan")
-        text.markdown(
-            f"**{scan.name}**" + (f"  \ntrue class: {scan.label}" if scan.label else "  \ntrue class unknown")
-        )
-        text.page_link("hfcviz/ui/pages/data_model.py", label="Choose another", icon=":material/radiology:")
+        text.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
+        st.page_link("hfcviz/ui/pages/data_model.py", label="Choose another scan", icon=":material/radiology:")
         try:
             plan = _plan(bundle)
         except InputError as error:
@@ -87,4 +86,4 @@ def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
 
 def same_plan(plan: Plan, recipe: dict) -> bool:
     """Whether a result was made with this plan."""
-    return plan.as_dict() == recipe["plan"]
+    return digest(plan.as_dict()) == digest(recipe["plan"])

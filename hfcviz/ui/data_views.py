@@ -39,7 +39,11 @@ def gallery(bundle: Bundle) -> None:
         if chosen in ("all", None) or names[int(reference.labels[row])] == chosen
     ]
     pages = max(1, -(-len(rows) // PAGE))
-    page = st.number_input(f"Page (1 to {pages})", 1, pages, 1, key=f"gallery_page_{chosen}") if pages > 1 else 1
+    page = (
+        st.number_input(f"Page (1 to {pages})", 1, pages, 1, key=f"gallery_page_{chosen}", width=160)
+        if pages > 1
+        else 1
+    )
     st.caption(f"{len(rows)} scans. {data.about}")
     with st.container(horizontal=True, gap="small"):
         for row in rows[(page - 1) * PAGE : page * PAGE]:

@@ -47,4 +47,6 @@ def _widget(option: Option, value: Any, key: str, names: Sequence[str]) -> Any:
     entered = st.number_input(label, value=shown, format="%g", placeholder="automatic", **common)
     if entered is None and not option.optional:
         return value
+    if entered == shown:
+        return value  # to the last bit, so that an untouched form is the same plan
     return None if entered is None else entered * option.unit

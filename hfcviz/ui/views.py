@@ -20,6 +20,7 @@ from hfcviz.ui.run import computed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from streamlit.delta_generator import DeltaGenerator
 
 HELP = {
     "scatter": "Each point is one scan: the mean of every channel of one layer, brought down to two dimensions. "
@@ -33,10 +34,19 @@ HELP = {
 }
 
 
-def chart(figure: go.Figure, key: str, alt: str, width: str | int = "stretch") -> None:
+def chart(figure: go.Figure, key: str, alt: str) -> None:
     """A figure with its alternative text; the camera in its corner saves it as SVG."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    st.plotly_chart(figure, key=f"chart.{key}", width=width, config=options, alt=alt)
+    st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt)
+
+
+def side_by_side() -> DeltaGenerator:
+    """A row for one container keyed `wide_...` and one keyed `side_...`, which come to lie below each other on a narrow page."""
+    st.html(
+        "<style>[class*='st-key-wide_'] {flex: 3 1 460px !important}"
+        "[class*='st-key-side_'] {flex: 2 1 330px !important}</style>"
+    )
+    return st.container(horizontal=True, gap="medium")
 
 
 def headline(outcome: Outcome, names: tuple[str, ...]) -> str:

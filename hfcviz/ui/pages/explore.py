@@ -21,15 +21,15 @@ if st.session_state.job is not None:
 else:
     views.status(outcome, plan, st.session_state.scan)
 
-with st.container(horizontal=True, gap="small"):
-    views.chart(
-        panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window.", width=780
-    )
-    views.chart(
-        panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale.", width=560
-    )
+with views.side_by_side():
+    versions, changes = st.container(key="wide_images"), st.container(key="side_images")
+with versions:
+    views.chart(panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window.")
+with changes:
+    views.chart(panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale.")
 
-left, right = st.columns([11, 9], gap="medium")
+with views.side_by_side():
+    left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
 with left:
     st.subheader("Where the features lie", help=views.HELP["scatter"])
     layer, method = views.layer_and_method(outcome)
