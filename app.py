@@ -15,7 +15,7 @@ NOTE = "hfcviz is for research and teaching. It is not a medical device and not 
 
 st.set_page_config(
     page_title="hfcviz",
-    page_icon=":material/scatter_plot:",
+    page_icon="assets/icon.png",
     layout="wide",
     menu_items={"About": f"How adversarial medical images hide in a network's features. {NOTE}"},
 )

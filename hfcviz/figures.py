@@ -72,12 +72,11 @@ def _image(image: np.ndarray, hover: str) -> go.Heatmap | go.Image:
 
 
 def _tidy_image_axes(figure: go.Figure, count: int) -> None:
+    top = {"constrain": "domain", "constraintoward": "top"}  # whatever the width, titles of neighbouring figures align
     for place in range(1, count + 1):
         anchor = f"x{place}" if place > 1 else "x"
         figure.update_xaxes(visible=False, constrain="domain", row=1, col=place)
-        figure.update_yaxes(
-            visible=False, autorange="reversed", scaleanchor=anchor, constrain="domain", row=1, col=place
-        )
+        figure.update_yaxes(visible=False, autorange="reversed", scaleanchor=anchor, row=1, col=place, **top)
 
 
 def scan_panels(images: Mapping[str, np.ndarray], labels: Mapping[str, str], captions: Mapping[str, str]) -> go.Figure:
@@ -89,7 +88,7 @@ def scan_panels(images: Mapping[str, np.ndarray], labels: Mapping[str, str], cap
         figure.add_trace(_image(image, "row %{y}, column %{x}<br>grey level %{z:.3f}<extra></extra>"), row=1, col=place)
         _title(figure, place, len(images), labels[role], COLOURS[role], captions[role])
     _tidy_image_axes(figure, len(images))
-    return _base(figure, 300, margin={"l": 4, "r": 4, "t": 30, "b": 30}, showlegend=False)
+    return _base(figure, 250, margin={"l": 4, "r": 4, "t": 30, "b": 30}, showlegend=False)
 
 
 def difference_panels(differences: Mapping[str, np.ndarray], labels: Mapping[str, str], eps: float) -> go.Figure:
@@ -120,7 +119,7 @@ def difference_panels(differences: Mapping[str, np.ndarray], labels: Mapping[str
         )
         _title(figure, place, len(differences), f"{labels[role]} − scan", COLOURS[role], f"shown × {gain:.3g}")
     _tidy_image_axes(figure, len(differences))
-    return _base(figure, 300, margin={"l": 4, "r": 4, "t": 30, "b": 30}, showlegend=False)
+    return _base(figure, 250, margin={"l": 4, "r": 4, "t": 30, "b": 30}, showlegend=False)
 
 
 def _title(figure: go.Figure, place: int, count: int, text: str, colour: str, caption: str) -> None:

@@ -25,8 +25,8 @@ def watch(job: jobs.Job, key: str) -> None:
         waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
         bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
         bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{job.name}: {waiting}")
-        if stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch"):
-            job.cancel()
+        # A callback is heard also when the click falls into a run of the whole page, which never gets here.
+        stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch", on_click=job.cancel)
 
     show()
 

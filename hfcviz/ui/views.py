@@ -43,8 +43,8 @@ def chart(figure: go.Figure, key: str, alt: str) -> None:
 def side_by_side() -> DeltaGenerator:
     """A row for one container keyed `wide_...` and one keyed `side_...`, which come to lie below each other on a narrow page."""
     st.html(
-        "<style>[class*='st-key-wide_'] {flex: 3 1 460px !important}"
-        "[class*='st-key-side_'] {flex: 2 1 330px !important}</style>"
+        "<style>[class*='st-key-wide_'] {flex: 3 1 480px !important}"
+        "[class*='st-key-side_'] {flex: 2 1 320px !important}</style>"
     )
     return st.container(horizontal=True, gap="medium")
 
@@ -86,7 +86,7 @@ def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
 def layer_and_method(outcome: Outcome) -> tuple[str, str]:
     """The chosen layer and projection."""
     layers = list(outcome.activations.layers)
-    one, two = st.columns([3, 2], vertical_alignment="bottom")
+    one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
         "Layer, from input to output", layers, value=layers[-1], key="layer", persist_state="session"
     )
