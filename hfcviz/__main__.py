@@ -298,8 +298,6 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
     """
     try:
         place = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
-        if not place.is_dir():
-            raise InputError(f"--out must be a folder, but {place} is a file: choose another.")
         folder = place / f".hfcviz-{uuid.uuid4().hex}"
         folder.mkdir()
     except OSError as error:
@@ -327,7 +325,7 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
-    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere. Ctrl-C ends it."""
+    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere. Ctrl-C and kill end it."""
     terminal, quarter, stopped = stream.isatty(), 0, False
 
     def stop(number: int, frame: object) -> None:
@@ -346,11 +344,12 @@ def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
             quarter = int(fraction * 4)
             print(f"hfcviz: {fraction:.0%} {what}", file=stream, flush=True)
 
-    handler = signal.signal(signal.SIGINT, stop)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield show
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if terminal:
             print("\r\x1b[K", end="", file=stream, flush=True)
 

@@ -272,6 +272,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         (["--target", "disc"], ["target", "disc", "plain"]),
         (["--target", "ring"], ["target", "ring", "plain, disc"]),
         (["--seed", "-1"], ["--seed", "-1"]),
+        (["--seed", str(2**31)], ["--seed", str(2**31)]),
         (["--seed", "x"], ["--seed", "'x'"]),
         (["--slice", "3"], ["volume"]),
         (["--window", "5", "5"], ["window"]),
@@ -429,18 +430,19 @@ def test_ctrl_c_leaves_nothing_half_written(folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_the_work_even_where_a_library_swallows_it(attack, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_work_even_where_a_library_swallows_it(attack, monkeypatch, tmp_path, kind):
     def swallowing(*rest, progress, **more):
         with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(kind)
         progress(0.1, "as if nothing had happened")
         pytest.fail("the work went on")
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(kind)
     monkeypatch.setattr(experiment, "run_experiment", swallowing)
     code, out, err = attack("bundled:test-0001", "--out", "out")
     assert (code, out, err) == (130, "", "hfcviz: stopped; nothing was written.\n")
-    assert not (tmp_path / "out").exists() and signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "out").exists() and signal.getsignal(kind) is before
 
 
 def test_as_a_program_it_ends_with_the_same_codes(folder, tmp_path):

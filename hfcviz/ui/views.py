@@ -43,8 +43,8 @@ def chart(figure: go.Figure, key: str, alt: str) -> None:
 def side_by_side() -> DeltaGenerator:
     """A row for one container keyed `wide_...` and one keyed `side_...`, which come to lie below each other on a narrow page."""
     st.html(
-        "<style>[class*='st-key-wide_'] {flex: 3 1 480px !important}"
-        "[class*='st-key-side_'] {flex: 2 1 320px !important}</style>"
+        "<style>div:has(> [class*='st-key-wide_']) {flex: 3 1 480px !important}"
+        "div:has(> [class*='st-key-side_']) {flex: 2 1 320px !important}</style>"
     )
     return st.container(horizontal=True, gap="medium")
 
