@@ -36,15 +36,18 @@ class Mixture:
 
     @cached_property
     def _whitening(self) -> tuple[Tensor, Tensor]:
-        """All factors side by side, (C, K * C), so that one matrix product serves all components; whitened means, (K,
-        C).
-        """
+        """All factors side by side, (C, K * C), so that one product serves all components; whitened means, (K, C)."""
         flat = self.factors.permute(1, 0, 2).flatten(1).contiguous()
         return flat, torch.einsum("kc,kcd->kd", self.means, self.factors)
 
+    @cached_property
+    def _heights(self) -> Tensor:
+        """Logarithm of weight times density at the mean, (K,)."""
+        return self.log_weights + self.log_norms
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-likelihood, (N, C) -> (N,)."""
-        return torch.logsumexp(self.log_weights + self.log_norms - 0.5 * self.distances(z), dim=1)
+        return torch.logsumexp(self._heights - 0.5 * self.distances(z), dim=1)
 
     def nearest_distance(self, z: Tensor) -> Tensor:
         """Squared Mahalanobis distance to the most likely component, (N, C) -> (N,), differentiable in z.
@@ -52,8 +55,8 @@ class Mixture:
         Which component that is carries no gradient, and only the chosen one is differentiated, whatever K is.
         """
         with torch.no_grad():
-            best = (self.log_weights + self.log_norms - 0.5 * self.distances(z)).argmax(1)
-        gap = (z - self.means[best])[:, None] @ self.factors[best]
+            best = torch.sub(self._heights, self.distances(z), alpha=0.5).argmax(1)
+        gap = torch.bmm((z - self.means[best])[:, None], self.factors[best])
         return gap.square().sum((1, 2))
 
 

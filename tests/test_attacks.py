@@ -119,19 +119,19 @@ def test_losses_are_those_of_the_books():
 
 
 def test_momentum_accumulates_gradients_over_their_l1_norm():
-    classifier = tiny_cnn()
-    x = images(classifier, 3)
-    target = torch.tensor([0, 1, 1])
-    attack = Attack(eps=0.1, steps=3, step_size=0.03, momentum=0.7, random_start=False)
-    for i in range(3):
+    classifier = tiny_cnn(3, classes=3)
+    x, target = images(classifier, 4), torch.tensor([0, 1, 2, 0])
+    # Steps so coarse that the gradients change, and with them the weight that a norm gives each.
+    attack = Attack(eps=0.9, steps=4, step_size=0.3, momentum=0.7, random_start=False)
+    for i in range(4):
         now, velocity = x[i : i + 1].clone(), torch.zeros(1, *x.shape[1:])
-        for _ in range(3):
+        for _ in range(4):
             now.requires_grad_()
             loss = -classifier(now).log_softmax(1)[0, target[i]]
             (g,) = torch.autograd.grad(loss, now)
             velocity = 0.7 * velocity + g / g.abs().sum()
-            now = (now.detach() - 0.03 * velocity.sign()).clamp(0, 1)
-            now = x[i] + (now - x[i]).clamp(-0.1, 0.1)
+            now = (now.detach() - 0.3 * velocity.sign()).clamp(0, 1)
+            now = x[i] + (now - x[i]).clamp(-0.9, 0.9)
         found = run(attack, classifier, x[i : i + 1], target[i : i + 1])
         torch.testing.assert_close(found, now, atol=1e-6, rtol=0)
         plain = run(attack.replace(momentum=0), classifier, x[i : i + 1], target[i : i + 1])

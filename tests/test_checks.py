@@ -199,11 +199,14 @@ def test_an_attack_that_moves_at_eps_0_is_a_problem(monkeypatch):
     assert complaints(preflight(sound(), X, LABELS)) == {"eps 0": "problem"}
 
 
-def test_many_images_are_thinned_out_evenly():
-    many = X.repeat_interleave(10, 0)
-    found = {check.name: check.sentence for check in preflight(sound(), many, LABELS.repeat(10))}
-    assert "32 of 32" in found["accuracy"]
-    assert complaints(preflight(sound(), many)) == {}
+def test_of_many_images_some_of_every_class_are_drawn():
+    # Classes alternate, and 32 goes into 320 evenly: every tenth image would be of one class.
+    pairs = np.stack([np.flatnonzero(LABELS == label)[:10] for label in (0, 1)], axis=1).ravel()
+    many, labels = X[pairs].repeat(16, 1, 1, 1), np.tile(LABELS[pairs], 16)
+    assert len(many) == 320 and len(set(labels[::10])) == 1
+    found = {check.name: check for check in preflight(sound(), many, labels)}
+    assert list(found) == list(CHECKS) and {check.state for check in found.values()} == {"ok"}
+    assert "32 of 32" in found["accuracy"].sentence
 
 
 def test_a_sample_that_does_not_fit_is_an_input_error():

@@ -312,11 +312,14 @@ def test_rests_of_killed_processes_count_and_go_and_other_files_stay(tmp_path: P
 
 
 def test_a_folder_that_cannot_be_written_stores_nothing_and_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A folder below a file cannot be made by anybody, not even by root, whom permissions do not stop.
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "store")
+    # Another library may have disabled or cut off every logger that existed when it set up its own logging.
+    monkeypatch.setattr(logging.getLogger("hfcviz"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("hfcviz"), "propagate", True)
     with caplog.at_level(logging.WARNING, "hfcviz"):
         store.put("a", ARRAYS, ABOUT)
         store.put("b", ARRAYS, ABOUT)
