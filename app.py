@@ -19,6 +19,8 @@ st.set_page_config(
     layout="wide",
     menu_items={"About": f"How adversarial medical images hide in a network's features. {NOTE}"},
 )
+# Streamlit's own Stop only breaks off the drawing of the page; beside the Stop of a run it is taken for that one.
+st.html("<style>[data-testid=stStatusWidget] button {display: none}</style>")
 state.start()
 st.navigation(list(PAGES.values()), position="top").run()
 st.caption(NOTE)

@@ -20,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hfcviz.settings import InputError
 
@@ -145,6 +146,17 @@ def _shape(*sizes: object) -> str:
     return " x ".join(map(str, sizes))
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """While active, filling a tensor with random numbers does nothing. On the meta device it would have no effect but
+    to load PyTorch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def build_resnet(
     spatial_dims: int = 2,
     in_channels: int = 1,
@@ -223,8 +235,8 @@ def load_model(name_or_path: str | Path) -> Classifier:
         about = json.loads(described.read_text(encoding="utf-8"))
         architecture = dict(about["architecture"])
         build = ARCHITECTURES[architecture.pop("name")]
-        # On the meta device nothing is allocated or drawn at random, so a wrong size fails before it costs memory.
-        with torch.device("meta"):
+        # On the meta device nothing is allocated, so a wrong size fails before it costs memory.
+        with torch.device("meta"), _NothingDrawn():
             net = build(**architecture)
         classifier = Classifier(
             net=net,

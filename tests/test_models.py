@@ -1,6 +1,9 @@
 """Classifiers: pooled layers, the penultimate feature, Monte-Carlo dropout, files. Oracles are computed by hand here."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch import nn
 from hfcviz.models import MODELS, Classifier, build_resnet, load_model, resnet_layers, save_model
 from hfcviz.settings import InputError
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = {"in_channels": 1, "classes": 3, "widths": (4, 6, 8, 10), "blocks": (1, 1, 1, 2), "dropout": 0.4}
 
 
@@ -275,3 +279,10 @@ def test_bundled_models_load_and_keep_their_promises(name):
         classifier.net.get_submodule(classifier.head)(layers[classifier.layer_names[-1]]), logits
     )
     assert classifier.dropout_logits(x, 4, seed=0).std(dim=0).min() > 0
+
+
+def test_loading_a_model_does_not_load_the_compiler_of_pytorch():
+    # It costs seconds before the first picture.
+    code = "import sys; from hfcviz.models import load_model; load_model('brain2d-resnet18'); print('torch._dynamo' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -15,20 +15,22 @@ T = TypeVar("T")
 
 def watch(job: jobs.Job, key: str) -> None:
     """Progress of a job with a Stop button; the whole page is drawn anew when it ends."""
+    bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
+    # The button stands outside the fragment: a click that names a fragment is dropped while the whole page is drawn,
+    # because a fragment is unknown until that drawing reaches it. This click interrupts the drawing instead.
+    stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch", on_click=job.cancel)
+    with bar:
+        _progress(job)
 
-    @st.fragment(run_every=0.5)
-    def show() -> None:
-        if job.state not in ("queued", "running"):
-            st.rerun()
-        left = job.eta_seconds  # read once: the worker may end meanwhile
-        eta = f", about {left:.0f} s left" if left is not None else ""
-        waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
-        bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
-        bar.progress(min(max(job.fraction, 0.0), 1.0), text=f"{job.name}: {waiting}")
-        # A callback is heard also when the click falls into a run of the whole page, which never gets here.
-        stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch", on_click=job.cancel)
 
-    show()
+@st.fragment(run_every=0.5)
+def _progress(job: jobs.Job) -> None:
+    if job.state not in ("queued", "running"):
+        st.rerun()
+    left = job.eta_seconds  # read once: the worker may end meanwhile
+    eta = f", about {left:.0f} s left" if left is not None else ""
+    waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
+    st.progress(min(max(job.fraction, 0.0), 1.0), text=f"{job.name}: {waiting}")
 
 
 def computed(slot: str, key: object, name: str, work: Callable[[Progress], T]) -> T | None:

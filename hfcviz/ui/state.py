@@ -46,10 +46,12 @@ def first_embeddings() -> dict[str, Embedding]:
 def start() -> None:
     """Give a new session the bundled scan and result."""
     if "outcome" not in st.session_state:
-        first = bundle().first
+        first, cohort = bundle().first, bundle().reference
         name = first.recipe["scan"]["name"]
+        label = bundle().classifier.class_names[cohort.labels[cohort.ids.index(name)]]
         st.session_state.outcome = first
-        st.session_state.scan = scan_of(name)
+        # Not by scan_of(): unpacking the whole data set would keep the first page waiting.
+        st.session_state.scan = ChosenScan(name, first.x[0], label)
         st.session_state.job = None
         st.session_state.embeddings = {}
         st.session_state.message = None
