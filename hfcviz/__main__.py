@@ -9,18 +9,16 @@ import argparse
 import json
 import logging
 import os
-import shutil
-import signal
 import sys
-import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 from hfcviz import __version__
-from hfcviz.settings import InputError, Option, Settings, options
+from hfcviz.flags import add_flag, take
+from hfcviz.settings import InputError, Settings, options
+from hfcviz.terminal import all_or_nothing, shown_progress, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 NOTE = "For research and teaching, not for clinical use."
 BUNDLED = "bundled:"
 """Before the id of an image of the bundled set, in the place of a file's name."""
-
-S = TypeVar("S", bound=Settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,49 +127,7 @@ def _declare_attack(command: argparse.ArgumentParser) -> None:
             for option in options(type(settings)):
                 if option.name not in known:
                     known.add(option.name)
-                    _add_flag(group, option, members)
-
-
-def _add_flag(group: Any, option: Option, members: dict[str, Settings]) -> None:
-    """A flag for a declared setting. Its text is checked later, by the settings of the attack or penalty that is chosen."""
-    flag = f"--{option.name.replace('_', '-')}"
-    defaults = {name: getattr(one, option.name) for name, one in members.items() if hasattr(one, option.name)}
-    others = [f"{name} {_shown(option, value)}" for name, value in defaults.items() if value != option.default]
-    text = f"{option.help} Default: {', '.join([_shown(option, option.default), *others])}.".replace("%", "%%")
-    common: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS, "help": text}
-    if option.kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-        return
-    names: dict[type, str] = {tuple: "NAME,NAME", str: "NAME"}
-    name = names.get(option.kind, f"N{option.unit_name}".upper())
-    group.add_argument(flag, choices=option.choices, metavar=None if option.choices else name, **common)
-
-
-def _shown(option: Option, value: Any) -> str:
-    if value is None:
-        return "automatic" if option.kind is float else "no limit"
-    if value == ():
-        return "all"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value / option.unit:g}{option.unit_name}" if option.unit != 1 else str(value)
-
-
-def _take(settings: S, given: dict[str, Any]) -> S:
-    """`settings` with the flags that are its own, which leave `given`."""
-    changes = {one.name: _value(one, given.pop(one.name)) for one in options(type(settings)) if one.name in given}
-    return settings.replace(**changes)
-
-
-def _value(option: Option, text: Any) -> Any:
-    if option.kind is tuple:
-        return tuple(name.strip() for name in text.split(",") if name.strip())
-    if option.unit != 1:
-        try:
-            return float(text) * option.unit
-        except ValueError:
-            return text  # the setting says what is wrong with it
-    return text
+                    add_flag(group, option, members)
 
 
 def _seed(text: str) -> int:
@@ -185,7 +139,7 @@ def _seed(text: str) -> int:
 def _attack(arguments: argparse.Namespace) -> None:
     """Attack one scan and write image, figures and report."""
     plan = _plan(arguments)
-    with _all_or_nothing(arguments.out) as folder:
+    with all_or_nothing(arguments.out) as folder:
         from hfcviz import panels, scans
         from hfcviz.bundle import open_bundle
         from hfcviz.experiment import report, run_experiment
@@ -194,7 +148,7 @@ def _attack(arguments: argparse.Namespace) -> None:
         bundle = open_bundle(arguments.bundle)
         x, name, notices = _read_scan(arguments, bundle)
         scans.write_png(folder / "clean.png", x)  # now, as it refuses what cannot be written before the work begins
-        with _progress(sys.stderr) as progress:
+        with shown_progress(sys.stderr) as progress:
             outcome = run_experiment(
                 bundle.classifier, bundle.reference, x, plan, scan_name=name, store=Store(), progress=progress
             )
@@ -210,8 +164,9 @@ def _attack(arguments: argparse.Namespace) -> None:
         print(text, end="")
         return
     print(_summary(outcome, plan, class_names, name))
-    for notice in notices:
-        print(f"Note: {notice}")
+    for notice in (*notices, panels.caution(outcome)):
+        if notice:
+            print(f"Note: {notice}")
     print(f"{len(written)} files in {arguments.out}: {', '.join(written)}")
     print(NOTE)
 
@@ -227,8 +182,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         one.name for settings in (*ATTACKS.values(), *PENALTIES.values()) if settings for one in options(type(settings))
     }
     given = {name: value for name, value in vars(arguments).items() if name in declared}
-    attack = _take(attack, given)
-    penalty = penalty and _take(penalty, given)
+    attack = take(attack, given)
+    penalty = penalty and take(penalty, given)
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(
@@ -279,79 +234,7 @@ def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str
         caught = outcome.caught(detector)
         pairs = (word for row in range(len(roles)) for word in (f"{scores[row]:.4g}", "yes" if caught[row] else "no"))
         verdicts.append([detector, f"{outcome.thresholds[detector]:.4g}", *pairs])
-    return f"{name}, target {class_names[outcome.target]}\n\n{_table(about)}\n\n{_table(verdicts)}\n"
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-@contextmanager
-def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder for new files, which move into `out` when the block ends well and vanish when it does not.
-
-    It is made before any work, so that a place that cannot be written is refused at once, and on the disk of `out`, so that
-    moving is one step. InputError when `out` is a file or cannot be written.
-    """
-    try:
-        place = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
-        folder = place / f".hfcviz-{uuid.uuid4().hex}"
-        folder.mkdir()
-    except OSError as error:
-        raise InputError(
-            f"--out must be a folder that can be written, but {out} cannot ({error.strerror}): choose another."
-        ) from error
-    try:
-        yield folder
-        files = sorted(folder.iterdir())
-        blocked = [file.name for file in files if (out / file.name).is_dir()]
-        if blocked:
-            raise InputError(
-                f"--out must have room for the file {blocked[0]}, but {out} has a folder of that name: choose another."
-            )
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes too late to leave half of the files
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                os.replace(file, out / file.name)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
-    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere. Ctrl-C and kill end it."""
-    terminal, quarter, stopped = stream.isatty(), 0, False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal stopped
-        stopped = True
-        raise KeyboardInterrupt
-
-    def show(fraction: float, what: str) -> None:
-        nonlocal quarter
-        if stopped:  # scikit-learn takes an interrupt for the wish to end the training of a network early, and goes on
-            raise KeyboardInterrupt
-        if terminal:
-            line = f"{fraction:4.0%} {what}"[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{line}", end="", file=stream, flush=True)
-        elif int(fraction * 4) > quarter:
-            quarter = int(fraction * 4)
-            print(f"hfcviz: {fraction:.0%} {what}", file=stream, flush=True)
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield show
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if terminal:
-            print("\r\x1b[K", end="", file=stream, flush=True)
+    return f"{name}, target {class_names[outcome.target]}\n\n{table(about)}\n\n{table(verdicts)}\n"
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None], str]] = {

@@ -185,6 +185,13 @@ def margin(logits: Tensor, target: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "margin": margin}
 
 
+def runner_up(logits: np.ndarray) -> np.ndarray:
+    """The most likely class but the predicted one, (N, K) -> (N,), also where logits are equal."""
+    others = logits.copy()
+    others[np.arange(len(logits)), logits.argmax(1)] = -np.inf
+    return others.argmax(1)
+
+
 def uniform_noise(shape: Sequence[int], eps: float, seeds: Sequence[int]) -> Tensor:
     """Noise uniform in [-eps, eps], (len(seeds), *shape): each sample drawn from its own seed, so that batches do not
     matter.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfcviz.attacks import Attack, cross_entropy, run
+from hfcviz.attacks import Attack, cross_entropy, run, runner_up
 from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress, silent
 
@@ -62,7 +62,7 @@ class Evidence:
     @cached_property
     def targets(self) -> Tensor:
         """(N,) the class that an attack would aim at: the second most likely."""
-        return self.logits.argsort(1)[:, -2]
+        return torch.from_numpy(runner_up(self.logits.numpy()))
 
     @cached_property
     def gradient(self) -> Tensor | None:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from hfcviz.activations import Activations, extract
-from hfcviz.attacks import ATTACKS, Attack, Recorder, Trace, run
+from hfcviz.attacks import ATTACKS, Attack, Recorder, Trace, run, runner_up
 from hfcviz.metrics import percentile_rank
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, PENALTIES, FittedHFC
-from hfcviz.reference import DROPOUT_PASSES, Reference, noisy, runner_up, shares
+from hfcviz.reference import DROPOUT_PASSES, Reference, noisy, shares
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import Store, digest, load_arrays, save_arrays
 

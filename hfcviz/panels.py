@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from hfcviz import figures
+from hfcviz import charts, figures
 from hfcviz.experiment import Outcome
 from hfcviz.penalties import HFC
 from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
@@ -35,6 +35,19 @@ def role_labels(outcome: Outcome) -> dict[str, str]:
 def attacked(outcome: Outcome) -> list[str]:
     """The roles that are attacks."""
     return [role for role in outcome.roles if role in ("attack", "hidden")]
+
+
+def caution(outcome: Outcome) -> str | None:
+    """What to bear in mind when detectors flag the scan before it is attacked; None when none does."""
+    alarmed = [name for name in outcome.scores if outcome.caught(name)[outcome.row("clean")]]
+    if not alarmed:
+        return None
+    unlike = 2 * len(alarmed) > len(outcome.scores)
+    return (
+        ("The scan is unlike those that the network and the detectors know. " if unlike else "")
+        + f"{', '.join(alarmed)} catch{'' if len(alarmed) > 1 else 'es'} the unchanged scan already, so catching its attacked "
+        "versions as well says nothing about the attack."
+    )
 
 
 def flat(image: np.ndarray) -> np.ndarray:
@@ -66,7 +79,7 @@ def depth_figure(outcome: Outcome) -> go.Figure:
     unit = np.maximum(upper - median, 1e-12)
     scaled = (outcome.layer_scores["GMM"] - median[:, None]) / unit[:, None]
     values = {role: scaled[:, outcome.row(role)] for role in outcome.roles}
-    return figures.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), (low - median) / unit)
+    return charts.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), (low - median) / unit)
 
 
 def detector_figure(outcome: Outcome) -> go.Figure:
@@ -74,14 +87,14 @@ def detector_figure(outcome: Outcome) -> go.Figure:
     ranks = {
         name: {role: float(row[outcome.row(role)]) for role in outcome.roles} for name, row in outcome.ranks.items()
     }
-    return figures.detector_chart(ranks, role_labels(outcome))
+    return charts.detector_chart(ranks, role_labels(outcome))
 
 
 def confidence_figure(outcome: Outcome, class_names: tuple[str, ...]) -> go.Figure:
     """Probability of the target over the steps."""
     series = {role: trace.confidence[:, 0] for role, trace in outcome.traces.items()}
     title = f"probability of {class_names[outcome.target]}"
-    return figures.trace_lines(series, role_labels(outcome), title, (-0.02, 1.02))
+    return charts.trace_lines(series, role_labels(outcome), title, (-0.02, 1.02))
 
 
 def distance_figure(outcome: Outcome, reference: Reference, layer: str) -> go.Figure:
@@ -94,7 +107,7 @@ def distance_figure(outcome: Outcome, reference: Reference, layer: str) -> go.Fi
     for role, trace in outcome.traces.items():
         z = torch.from_numpy(trace.features[layer][:, 0])
         series[role] = constraint({layer: z}, target.expand(len(z)))[layer].numpy()
-    return figures.trace_lines(series, role_labels(outcome), f"distance from clean, {layer}", None)
+    return charts.trace_lines(series, role_labels(outcome), f"distance from clean, {layer}", None)
 
 
 def layer_figure(outcome: Outcome) -> go.Figure:
@@ -106,7 +119,7 @@ def layer_figure(outcome: Outcome) -> go.Figure:
         caught[labels[role]] = np.stack(
             [outcome.layer_scores[name][:, row] > outcome.layer_thresholds[name] for name in outcome.layer_scores]
         )
-    return figures.verdict_map(caught, list(outcome.layer_scores), layers)
+    return charts.verdict_map(caught, list(outcome.layer_scores), layers)
 
 
 def embed_layer(

@@ -7,7 +7,7 @@ constrained attack is unseen by them, as it would be in use.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from hfcviz.activations import Activations, concatenate, extract
-from hfcviz.attacks import Attack, run, uniform_noise
+from hfcviz.attacks import Attack, run, runner_up, uniform_noise
 from hfcviz.datasets import Dataset
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
@@ -75,10 +75,11 @@ class Reference:
 
     def constraint(self, settings: HFC, *, progress: Progress = silent) -> FittedHFC:
         """The constraint fitted on the clean training images, once for each setting of its mixtures."""
-        if settings not in self._fitted:
+        mixtures = settings.replace(weight=1.0)  # the weight is no part of them
+        if mixtures not in self._fitted:
             seed = self.recipe["seed"]
-            self._fitted[settings] = settings.fit(self.train, self.train_labels, seed=seed, progress=progress)
-        return self._fitted[settings]
+            self._fitted[mixtures] = mixtures.fit(self.train, self.train_labels, seed=seed, progress=progress)
+        return replace(self._fitted[mixtures], settings=settings)
 
 
 def build_reference(
@@ -137,13 +138,6 @@ def build_reference(
 def noisy(x: torch.Tensor, eps: float, seeds: list[int]) -> torch.Tensor:
     """x with uniform noise of the attack's own L-inf size: the control that a detector must not flag."""
     return (x + uniform_noise(x.shape[1:], eps, seeds)).clamp(0, 1)
-
-
-def runner_up(logits: np.ndarray) -> np.ndarray:
-    """The most likely class but the predicted one, (N, K) -> (N,), also where logits are equal."""
-    others = logits.copy()
-    others[np.arange(len(logits)), logits.argmax(1)] = -np.inf
-    return others.argmax(1)
 
 
 def scan_seeds(seed: int, count: int) -> list[int]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from hfcviz.activations import extract
-from hfcviz.attacks import ATTACKS, run
+from hfcviz.attacks import ATTACKS, run, runner_up
 from hfcviz.bundle import open_bundle
 from hfcviz.experiment import Plan, run_experiment, save_outcome
 from hfcviz.panels import embed_layer
@@ -45,7 +45,7 @@ def main() -> None:
     if eps is None:
         clean = extract(classifier, test.images())
         right = np.flatnonzero(clean.predicted == test.y)
-        x, targets = torch.from_numpy(test.images(right)), np.argsort(clean.logits[right], axis=1)[:, -2]
+        x, targets = torch.from_numpy(test.images(right)), runner_up(clean.logits[right])
         seeds = scan_seeds(args.seed, len(right))
         for n in EPS:
             attacked = run(ATTACKS["PGD"].replace(eps=n / 255), classifier, x, torch.from_numpy(targets), seeds=seeds)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from networks import images, linear, tiny_cnn
 
 from hfcviz.activations import extract
-from hfcviz.attacks import ATTACKS, LOSSES, Attack, Recorder, Trace, run, uniform_noise
+from hfcviz.attacks import ATTACKS, LOSSES, Attack, Recorder, Trace, run, runner_up, uniform_noise
 from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
 
@@ -406,3 +406,15 @@ def test_settings_out_of_range_are_refused_in_one_sentence(changes, sentence):
     with pytest.raises(InputError) as error:
         Attack(**changes)
     assert str(error.value).startswith(sentence) and str(error.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [([3, 2, 1], 1), ([1, 2, 3], 1), ([2, 3, -1], 0), ([-5, -9, -7], 2), ([1, 1], 1), ([0, 4, 4], 2), ([0, 0, 0], 1)],
+)
+def test_the_runner_up_is_never_the_prediction_even_where_logits_are_equal(logits, expected):
+    logits = np.array([logits], dtype=np.float32)
+    before = logits.copy()
+    assert runner_up(logits).tolist() == [expected]
+    assert runner_up(logits) != logits.argmax(1)
+    assert np.array_equal(logits, before)

@@ -6,20 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from hfcviz.figures import (
-    CLASS_COLOURS,
-    COLOURS,
-    SYMBOLS,
-    Group,
-    Own,
-    depth_strip,
-    detector_chart,
-    difference_panels,
-    layer_scatter,
-    scan_panels,
-    trace_lines,
-    verdict_map,
-)
+from hfcviz.charts import depth_strip, detector_chart, trace_lines, verdict_map
+from hfcviz.figures import Group, Own, difference_panels, layer_scatter, scan_panels
+from hfcviz.palette import CLASS_COLOURS, COLOURS, SYMBOLS
 
 ROLES = ("clean", "noise", "attack", "hidden")
 LABELS = {"clean": "scan", "noise": "noise", "attack": "MIM", "hidden": "MIM+HFC"}

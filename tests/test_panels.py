@@ -9,9 +9,10 @@ from sklearn.decomposition import PCA
 
 from hfcviz import panels
 from hfcviz.experiment import Plan, load_outcome, run_experiment, save_outcome
-from hfcviz.figures import COLOURS
+from hfcviz.palette import COLOURS
 from hfcviz.panels import (
     all_figures,
+    caution,
     confidence_figure,
     depth_figure,
     detector_figure,
@@ -264,3 +265,28 @@ def test_people_read_the_same_names_in_figures_as_in_the_progress():
     o = replace(one.outcome, recipe=one.outcome.recipe | {"plan": Plan("MIM").as_dict()})
     assert role_labels(o) == {"clean": "scan", "noise": "noise", "attack": "MIM", "hidden": "MIM+HFC"}
     assert all(role_labels(o)[role] == Plan("MIM").label(role) for role in ("noise", "attack", "hidden"))
+
+
+# Words
+
+
+def flagging_clean(*detectors):
+    """The outcome with thresholds such that these detectors, and no others, flag the unchanged scan."""
+    o = case(2).outcome
+    return replace(o, thresholds={name: o.scores[name][0] + (-1 if name in detectors else 1) for name in o.scores})
+
+
+def test_no_caution_where_no_detector_flags_the_unchanged_scan():
+    assert caution(flagging_clean()) is None
+
+
+def test_a_detector_that_flags_the_unchanged_scan_is_named():
+    said = caution(flagging_clean("KD"))
+    assert said.startswith("KD catches the unchanged scan")
+    assert not any(name in said for name in case(2).outcome.scores if name != "KD")
+
+
+def test_a_scan_that_most_detectors_flag_is_called_unlike_the_others():
+    said = caution(flagging_clean(*case(2).outcome.scores))
+    assert said.startswith("The scan is unlike those")
+    assert all(name in said for name in case(2).outcome.scores)

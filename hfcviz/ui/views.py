@@ -79,6 +79,8 @@ def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
         f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} steps of "
         f"{attack['step_size'] * 255:.3g}/255, seed {recipe['plan']['seed']}."
     )
+    if doubt := panels.caution(outcome):
+        st.warning(doubt)
     stale = plan is not None and (not controls.same_plan(plan, recipe) or scan.name != recipe["scan"]["name"])
     st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
 

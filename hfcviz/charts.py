@@ -1,0 +1,160 @@
+"""Charts of distances, scores and verdicts, from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from hfcviz.palette import COLOURS, INK, SYMBOLS, dressed
+
+
+def depth_strip(
+    layers: Sequence[str], values: Mapping[str, np.ndarray], labels: Mapping[str, str], lower: np.ndarray
+) -> go.Figure:
+    """How untypical each version is in each layer: {role: (L,)} on a scale where 0 is the clean median and 1 the
+    clean 95 % quantile; lower: (L,) the clean 5 % quantile on that scale, the other edge of the band.
+    """
+    figure = go.Figure()
+    names = list(layers)
+    band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_trace(
+        go.Scatter(x=names, y=_squash(np.ones(len(names))), name="clean scans, 95 %", showlegend=False, **band)
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=names,
+            y=_squash(lower),
+            name="clean scans, 5 to 95 %",
+            fill="tonexty",
+            fillcolor="rgba(0,114,178,0.16)",
+            **band,
+        )
+    )
+    for role, series in values.items():
+        figure.add_trace(
+            go.Scatter(
+                x=names,
+                y=_squash(series),
+                mode="lines+markers",
+                name=labels[role],
+                line={"color": COLOURS[role], "width": 2.5 if role in ("attack", "hidden") else 1.5},
+                marker={"symbol": SYMBOLS[role], "size": 10},
+                customdata=np.round(series, 2),
+                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata}}<extra></extra>",
+            )
+        )
+    ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
+    largest = max(float(np.max(series)) for series in values.values())
+    smallest = min(float(np.min(series)) for series in values.values())
+    shown = [tick for tick in ticks if smallest * 1.5 - 3 <= tick <= max(largest * 3, 3)]
+    figure.update_yaxes(
+        title="distance from clean<br>(0 = median, 1 = 95 % quantile)",
+        tickvals=[float(_squash(tick)) for tick in shown],
+        ticktext=[f"{tick:g}" for tick in shown],
+        zeroline=False,
+    )
+    figure.update_xaxes(title="layer, from input to output")
+    return dressed(
+        figure, 370, legend={"orientation": "h", "yanchor": "top", "y": -0.42, "x": 0, "traceorder": "normal"}
+    )
+
+
+def _squash(values: np.ndarray | float) -> np.ndarray:
+    """Linear near 0, logarithmic far out, for either sign."""
+    return np.arcsinh(np.asarray(values, dtype=float) * 2)
+
+
+def detector_chart(
+    ranks: Mapping[str, Mapping[str, float]], labels: Mapping[str, str], caught_above: float = 90.0
+) -> go.Figure:
+    """Where each version's score lies among clean scans: {detector: {role: percentile}}; above `caught_above` it is
+    flagged.
+    """
+    figure = go.Figure()
+    detectors = list(ranks)
+    figure.add_vrect(x0=caught_above, x1=101.5, fillcolor=COLOURS["attack"], opacity=0.10, line_width=0)
+    figure.add_vline(x=caught_above, line={"color": INK, "dash": "dot", "width": 1})
+    figure.add_annotation(
+        **{"x": caught_above, "y": 1.0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "showarrow": False},
+        text="threshold: 10 % of clean scans are flagged",
+        font={"size": 11, "color": INK},
+    )
+    for role in next(iter(ranks.values())):
+        figure.add_trace(
+            go.Scatter(
+                x=[ranks[name][role] for name in detectors],
+                y=detectors,
+                mode="markers",
+                name=labels[role],
+                marker={
+                    "symbol": SYMBOLS[role],
+                    "color": COLOURS[role],
+                    "size": 13,
+                    "line": {"width": 1, "color": "white"},
+                },
+                hovertemplate=f"{labels[role]}, %{{y}}<br>above %{{x:.0f}} % of clean scans<extra></extra>",
+            )
+        )
+    figure.update_xaxes(
+        title="more suspicious than … % of clean scans",
+        range=[-1.5, 101.5],
+        tickvals=[0, 25, 50, 75, 90, 100],
+        zeroline=False,
+    )
+    figure.update_yaxes(categoryorder="array", categoryarray=detectors[::-1])
+    return dressed(figure, 330, legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0})
+
+
+def verdict_map(caught: Mapping[str, np.ndarray], detectors: Sequence[str], layers: Sequence[str]) -> go.Figure:
+    """Layer by detector: {what: (D, L) bool}, filled where the detector flags the version by that layer alone."""
+    figure = make_subplots(
+        rows=1, cols=len(caught), subplot_titles=list(caught), horizontal_spacing=0.06, shared_yaxes=True
+    )
+    for place, (what, flags) in enumerate(caught.items(), 1):
+        words = np.where(flags, "caught", "passes")
+        figure.add_trace(
+            go.Heatmap(
+                z=flags.astype(int),
+                x=list(layers),
+                y=list(detectors),
+                zmin=0,
+                zmax=1,
+                colorscale=[[0, "rgba(140,140,140,0.15)"], [1, COLOURS["attack"]]],
+                showscale=False,
+                xgap=2,
+                ygap=2,
+                text=words,
+                texttemplate="%{text}",
+                textfont={"size": 11},
+                hovertemplate=f"{what}<br>%{{y}} in %{{x}}: %{{text}}<extra></extra>",
+            ),
+            row=1,
+            col=place,
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    return dressed(figure, 300)
+
+
+def trace_lines(
+    series: Mapping[str, np.ndarray], labels: Mapping[str, str], title: str, bounds: tuple[float, float] | None
+) -> go.Figure:
+    """One value over the attack's steps: {role: (S,)}."""
+    figure = go.Figure()
+    for role, values in series.items():
+        figure.add_trace(
+            go.Scatter(
+                x=np.arange(len(values)),
+                y=values,
+                mode="lines",
+                name=labels[role],
+                line={"color": COLOURS[role], "width": 2.5, "dash": "dash" if role == "hidden" else "solid"},
+                hovertemplate=f"{labels[role]}, step %{{x}}<br>%{{y:.4g}}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="step", zeroline=False)
+    figure.update_yaxes(title=title, zeroline=False, **({"range": bounds} if bounds else {"type": "log"}))
+    return dressed(figure, 300)
