@@ -1,4 +1,4 @@
-"""Targeted L-inf attacks: FGSM, BIM, PGD, MIM and C&W are settings of one loop, for images and volumes alike.
+"""Targeted L-inf attacks: FGSM, BIM, PGD, MIM, DIM, TIM and C&W are settings of one loop, for images and volumes alike.
 
 A penalty on the pooled features (the hierarchical feature constraint, say) is an argument of the loop, so it combines
 with all of them.
@@ -24,7 +24,10 @@ minimise.
 
 
 class Observer(Protocol):
-    """Told the state before each step and after the last one; `rows` are the samples of the batch within x."""
+    """Told the state before each step and after the last one; `rows` are the samples of the batch within x.
+
+    With input diversity, the state before a step is that of the copy which the step looks at.
+    """
 
     def __call__(
         self, rows: slice, step: int, delta: Tensor, logits: Tensor, layers: dict[str, Tensor], terms: dict[str, Tensor]
@@ -37,8 +40,10 @@ class Attack(Settings):
 
     Sources: FGSM, Goodfellow et al. 2015, arxiv.org/abs/1412.6572; BIM, Kurakin et al. 2017,
     arxiv.org/abs/1607.02533; PGD, Madry et al. 2018, arxiv.org/abs/1706.06083; MIM, Dong et al. 2018,
-    arxiv.org/abs/1710.06081; margin loss, Carlini & Wagner 2017, arxiv.org/abs/1608.04644 (here, as in the HFC paper,
-    with L-inf steps in place of their L2 search).
+    arxiv.org/abs/1710.06081; DIM, Xie et al. 2019, arxiv.org/abs/1803.06978; TIM, Dong et al. 2019,
+    arxiv.org/abs/1904.02884; margin loss, Carlini & Wagner 2017, arxiv.org/abs/1608.04644.
+    Where we differ: C&W takes L-inf steps in place of its L2 search, as in the HFC paper; DIM shrinks the copy by up to
+    a tenth and pads it to its old size; DIM and TIM are BIM with one change, without momentum.
     """
 
     eps: float = setting(
@@ -64,6 +69,22 @@ class Attack(Settings):
         0.0, "Share of the past gradients that is kept; 0 is plain PGD or BIM.", least=0, most=2, advanced=True
     )
     random_start: bool = setting(True, "Start anywhere in the ball instead of at the scan itself.", advanced=True)
+    diversity: float = setting(
+        0.0,
+        "Chance that a step looks at a slightly shrunken, shifted copy (DIM uses one half).",
+        label="Input diversity",
+        least=0,
+        most=1,
+        advanced=True,
+    )
+    smoothing: float = setting(
+        0.0,
+        "Standard deviation, in pixels, of the Gaussian that smooths the gradient (TIM uses 3).",
+        label="Gradient smoothing",
+        least=0,
+        most=20,
+        advanced=True,
+    )
     loss: str = setting(
         "cross-entropy",
         "What the attack minimises: cross-entropy toward the target, or the margin of the best other class (C&W).",
@@ -82,6 +103,8 @@ ATTACKS: dict[str, Attack] = {
     "BIM": Attack(random_start=False),
     "FGSM": Attack(steps=1, random_start=False),
     "MIM": Attack(momentum=1.0, random_start=False),
+    "DIM": Attack(diversity=0.5, random_start=False),
+    "TIM": Attack(smoothing=3.0, random_start=False),
     "C&W": Attack(loss="margin", random_start=False),
 }
 
@@ -142,6 +165,7 @@ def _descend(
     if attack.random_start:
         moved = torch.clamp(x + uniform_noise(x.shape[1:], attack.eps, seeds).to(x), lowest, highest)
     velocity = torch.zeros_like(x)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     features_wanted = penalty is not None or observe is not None
 
     def forward(images: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
@@ -154,12 +178,13 @@ def _descend(
     for step in range(attack.steps):
         report(step)
         moved = moved.detach().requires_grad_()
-        logits, layers, terms = forward(moved)
+        logits, layers, terms = forward(diversified(moved, attack.diversity, generators))
         # Summing over samples keeps them apart: each one's gradient is that of its own terms.
         (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), moved)
         with torch.no_grad():
             if observe is not None:
                 observe(rows, step, moved - x, logits, layers, terms)
+            gradient = smoothed(gradient, attack.smoothing)
             if attack.momentum:
                 size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).view(-1, *[1] * (x.ndim - 1))
                 gradient = velocity = attack.momentum * velocity + gradient / size
@@ -185,6 +210,41 @@ def margin(logits: Tensor, target: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "margin": margin}
 
 
+def diversified(images: Tensor, chance: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Images (N, C, *spatial), each with this chance shrunk to 90 to 100 % by nearest neighbours and put at a random
+    place in black of the old size; every sample draws from its own generator.
+    """
+    if chance == 0:
+        return images
+    copies = []
+    for image, generator in zip(images, generators, strict=True):
+        sides = torch.tensor(image.shape[1:])
+        # Always as many draws, so that one step's luck does not shift the next one's.
+        luck, shrink, *places = torch.rand(2 + len(sides), generator=generator).tolist()
+        if luck < chance:
+            inner = ((1 - 0.1 * shrink) * sides).round().long()
+            before = (torch.tensor(places) * (sides - inner + 1)).long()
+            margins = torch.stack([before, sides - inner - before], 1).flip(0).flatten().tolist()
+            shrunk = torch.nn.functional.interpolate(image[None], size=inner.tolist(), mode="nearest")[0]
+            image = torch.nn.functional.pad(shrunk, margins)
+        copies.append(image)
+    return torch.stack(copies)
+
+
+def smoothed(gradient: Tensor, sigma: float) -> Tensor:
+    """The gradient (N, C, *spatial) filtered by a Gaussian of `sigma` pixels, cut at 2.5 sigma, along each spatial axis."""
+    if sigma == 0:
+        return gradient
+    reach = max(1, round(2.5 * sigma))
+    weights = torch.exp(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2).to(gradient)
+    weights = (weights / weights.sum()).view(1, 1, -1)
+    for axis in range(2, gradient.ndim):
+        lines = gradient.movedim(axis, -1)
+        rows = torch.nn.functional.conv1d(lines.reshape(-1, 1, lines.shape[-1]), weights, padding=reach)
+        gradient = rows.reshape(lines.shape).movedim(-1, axis)
+    return gradient
+
+
 def runner_up(logits: np.ndarray) -> np.ndarray:
     """The most likely class but the predicted one, (N, K) -> (N,), also where logits are equal."""
     others = logits.copy()
@@ -198,63 +258,3 @@ def uniform_noise(shape: Sequence[int], eps: float, seeds: Sequence[int]) -> Ten
     """
     fields = [torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return (torch.stack(fields) * 2 - 1) * eps if fields else torch.empty(0, *shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What happened at each step; S = steps + 1 states, the first before any step, the last the result."""
-
-    confidence: np.ndarray
-    """(S, N) probability of the target class."""
-    linf: np.ndarray
-    """(S, N) largest change of a pixel, fraction of the grey range."""
-    terms: dict[str, np.ndarray]
-    """{loss or layer: (S, N)} the parts of what is minimised."""
-    features: dict[str, np.ndarray]
-    """{layer: (S, N, C_l)} pooled features."""
-
-    def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:
-        """Named arrays to store."""
-        arrays = {f"{prefix}/confidence": self.confidence, f"{prefix}/linf": self.linf}
-        arrays |= {f"{prefix}/term/{name}": values for name, values in self.terms.items()}
-        return arrays | {f"{prefix}/feature/{name}": values for name, values in self.features.items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], prefix: str) -> Trace:
-        """What to_arrays gave."""
-
-        def those(kind: str) -> dict[str, np.ndarray]:
-            start = f"{prefix}/{kind}/"
-            return {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
-
-        return cls(arrays[f"{prefix}/confidence"], arrays[f"{prefix}/linf"], those("term"), those("feature"))
-
-
-class Recorder:
-    """An observer that keeps everything for a Trace."""
-
-    def __init__(self, target: Tensor) -> None:
-        self.target = target
-        self._states: dict[int, list[dict[str, np.ndarray]]] = {}
-
-    def __call__(
-        self, rows: slice, step: int, delta: Tensor, logits: Tensor, layers: dict[str, Tensor], terms: dict[str, Tensor]
-    ) -> None:
-        chosen = logits.softmax(1).gather(1, self.target[rows, None])[:, 0]
-        state = {"confidence": chosen, "linf": delta.flatten(1).abs().amax(1)}
-        state |= {f"term {name}": value for name, value in terms.items()}
-        state |= {f"layer {name}": value for name, value in layers.items()}
-        self._states.setdefault(step, []).append({name: value.detach().cpu().numpy() for name, value in state.items()})
-
-    def trace(self) -> Trace:
-        """The record so far."""
-        batches = [self._states[step] for step in sorted(self._states)]
-        series = {
-            name: np.stack([np.concatenate([part[name] for part in step]) for step in batches])
-            for name in batches[0][0]
-        }
-
-        def those(kind: str) -> dict[str, np.ndarray]:
-            return {name.removeprefix(kind): values for name, values in series.items() if name.startswith(kind)}
-
-        return Trace(series["confidence"], series["linf"], those("term "), those("layer "))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hfcviz.datasets import Dataset, load_dataset
+from hfcviz.datasets import DATASETS, Dataset, load_dataset
 from hfcviz.experiment import Outcome, load_outcome
-from hfcviz.models import MODELS, Classifier, load_model
+from hfcviz.models import MODELS, Classifier, describe_model, load_model
 from hfcviz.reference import Reference, load_reference
 from hfcviz.settings import InputError
 
@@ -31,19 +32,24 @@ class Bundle:
         return load_model(self.folder)
 
     @cached_property
+    def about(self) -> dict[str, Any]:
+        """What is known of the network before it is loaded, which takes seconds: its "class_names", "layer_names"."""
+        return describe_model(self.folder)
+
+    @cached_property
     def dataset(self) -> Dataset:
         """The labelled images."""
         return load_dataset(self.source)
 
+    @property
+    def source_note(self) -> str:
+        """What people should know of the data set, without unpacking a bundled one."""
+        return DATASETS[self.source].about if self.source in DATASETS else self.dataset.about
+
     @cached_property
     def reference(self) -> Reference:
-        """The cohort. InputError when other weights made it, since every verdict would then be wrong."""
-        found = load_reference(self.folder / "reference.npz")
-        if found.recipe.get("weights") != self.classifier.digest:
-            raise InputError(
-                f"reference.npz of {self.name} must come from the weights beside it, but does not: make it again."
-            )
-        return found
+        """The cohort."""
+        return load_reference(self.folder / "reference.npz")
 
     @cached_property
     def first(self) -> Outcome:

@@ -1,16 +1,18 @@
-"""Labelled image sets with train, validation and test parts: the bundled one, or any .npz in the MedMNIST layout."""
+"""Labelled image sets with train, validation and test parts: by name, or from an .npz, a folder, a zip or a CSV."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from hfcviz.folders import from_table, from_tree
+from hfcviz.scans import Scan, prepare
 from hfcviz.settings import InputError
 
 PARTS = ("train", "val", "test")
@@ -46,6 +48,21 @@ class Dataset:
     splits: Mapping[str, Split]
     about: str
 
+    def fitted(self, input_shape: Sequence[int]) -> Dataset:
+        """The set as a network with this input, (C, *spatial), takes it: resized and turned to grey or colour if need be."""
+        if next(iter(self.splits.values())).x.shape[1:] == tuple(input_shape):
+            return self
+
+        def fit(image: np.ndarray) -> np.ndarray:
+            scan = Scan(image.astype(np.float32), None, None, self.name, (), (0.0, 255.0))
+            return np.rint(prepare(scan, input_shape) * 255).astype(np.uint8)
+
+        splits = {
+            part: Split(np.stack([fit(image) for image in split.x]), split.y, split.ids)
+            for part, split in self.splits.items()
+        }
+        return replace(self, splits=MappingProxyType(splits))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -65,9 +82,10 @@ DATASETS: dict[str, Source] = {
 
 
 def load_dataset(name_or_path: str | Path) -> Dataset:
-    """The data set of a name in DATASETS, or of an .npz file in the MedMNIST layout.
+    """The data set of a name in DATASETS, of an .npz file in the MedMNIST layout, of a folder or zip of images
+    (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
 
-    The file holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
+    An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
     and optionally `class_names`. Nothing is unpickled. InputError says in one sentence what does not fit.
 
@@ -75,10 +93,15 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     """
     source = DATASETS.get(str(name_or_path))
     path = source.path if source else Path(name_or_path)
-    if not path.is_file():
+    if not path.exists():
         known = ", ".join(DATASETS)
         raise InputError(f"Data set {str(name_or_path)!r} is neither a file nor a bundled set; bundled: {known}.")
-    arrays = _read(path)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        arrays = from_tree(path)
+    elif path.suffix.lower() == ".csv":
+        arrays = from_table(path)
+    else:
+        arrays = _read(path)
 
     found = {}
     for part in PARTS:
@@ -89,7 +112,7 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
                 f"{path.name} has {present[0]} but not its partner: each part needs {keys[0]} and {keys[1]}."
             )
         if present:
-            found[part] = _split(path.name, part, arrays[keys[0]], arrays[keys[1]])
+            found[part] = _split(path.name, part, arrays[keys[0]], arrays[keys[1]], arrays.get(f"{part}_ids"))
     if not found:
         names = ", ".join(arrays) or "nothing of that"
         raise InputError(f"{path.name} must hold train_images and train_labels (or val_, test_); it holds {names}.")
@@ -135,7 +158,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path.name} cannot be read as an .npz file: {error}.") from error
 
 
-def _split(file: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
+def _split(file: str, part: str, images: np.ndarray, labels: np.ndarray, ids: np.ndarray | None) -> Split:
     """Check one part and bring its images to (N, C, *spatial)."""
     if images.dtype != np.uint8:
         raise InputError(
@@ -164,4 +187,5 @@ def _split(file: str, part: str, images: np.ndarray, labels: np.ndarray) -> Spli
         )
     if int(y.min()) < 0:
         raise InputError(f"{part}_labels in {file} must count from 0; got {int(y.min())}.")
-    return Split(np.ascontiguousarray(x), y.astype(np.int64), tuple(f"{part}-{i:04d}" for i in range(len(y))))
+    names = (f"{part}-{i:04d}" for i in range(len(y))) if ids is None else map(str, ids)
+    return Split(np.ascontiguousarray(x), y.astype(np.int64), tuple(names))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hfcviz.activations import Activations
-from hfcviz.detectors import BU, DETECTORS, Detector, LayerTraining, Score, standardised
+from hfcviz.detectors import BU, DETECTORS, KDBU, Detector, LayerTraining, Score, standardised
 from hfcviz.settings import InputError, Progress, silent
 
 
@@ -34,8 +34,9 @@ class Fitted:
     """A detector fitted at every layer, and the rule that makes one verdict of all layers.
 
     rule: "last" = the penultimate layer alone; "mean" = mean over layers; "regression" = logit of a logistic regression
-    over layers; "dropout" = no layers. Flagged means above `threshold`, the 90 % quantile of calibration_scores (n,),
-    which are of clean samples; so layer by layer with layer_thresholds {layer: float}.
+    over layers; "dropout" = no layers; "last+dropout" = such a regression over the penultimate layer and dropout.
+    Flagged means above `threshold`, the 90 % quantile of calibration_scores (n,), which are of clean samples; so layer by
+    layer with layer_thresholds {layer: float}.
     """
 
     name: str
@@ -50,12 +51,15 @@ class Fitted:
         """The verdict's scores (N,). InputError for features that are missing or not finite."""
         if self.rule == "dropout":
             return _spread(a)
+        if self.rule == "last+dropout":
+            pair = self._pair(a)
+            return pair.mean(1) if self.regression is None or not len(pair) else self.regression(pair)
         used = list(self.layers)[-1 if self.rule == "last" else 0 :]
         return self.combine({layer: self._score(layer, a) for layer in used})
 
     def layer_scores(self, a: Activations) -> dict[str, np.ndarray]:
-        """Scores (N,) of every layer on its own, in order of depth, also where the verdict uses one; BU has none."""
-        return {layer: self._score(layer, a) for layer in self.layers}
+        """Scores (N,) of every layer on its own, in order of depth, also where the verdict uses one; none with dropout."""
+        return {} if "dropout" in self.rule else {layer: self._score(layer, a) for layer in self.layers}
 
     def combine(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """The verdict's scores (N,) from layer_scores, for those who need both."""
@@ -66,6 +70,9 @@ class Fitted:
             return stacked.mean(1)
         return self.regression(stacked)
 
+    def _pair(self, a: Activations) -> np.ndarray:
+        return np.stack([self._score(list(self.layers)[-1], a), _spread(a)], axis=1)
+
     def _score(self, layer: str, a: Activations, block: int = 1024) -> np.ndarray:
         z, classes = _features(a, layer), a.predicted
         # By blocks, so that memory does not grow with N times the size of the reference.
@@ -75,8 +82,10 @@ class Fitted:
 
 def unavailable(a: Activations) -> dict[str, str]:
     """Detectors that cannot work on such activations, with the reason as a sentence."""
-    reason = "BU needs dropout passes; the network has no dropout, or no passes were made: leave BU out."
-    return {"BU": reason} if a.dropout is None else {}
+    if a.dropout is not None:
+        return {}
+    reason = "needs dropout passes; the network has no dropout, or no passes were made: leave it out."
+    return {name: f"{name} {reason}" for name in ("BU", "KD+BU")}
 
 
 def fit_detectors(
@@ -93,6 +102,7 @@ def fit_detectors(
     unavailable, for too few samples and for features that are not finite.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     ruled_out = unavailable(training.calibration)
     if tuple(names) == tuple(DETECTORS):
@@ -114,14 +124,20 @@ def fit_detectors(
     fitted = {}
     for done, name in enumerate(names):
         detector, layers = detectors[name], {}
-        for depth, (layer, part) in enumerate(parts.items()):
-            progress((done + depth / len(parts)) / len(names), f"detector {name}")
-            if not isinstance(detector, BU):
+        seen = {} if isinstance(detector, BU) else dict(list(parts.items())[-1 if isinstance(detector, KDBU) else 0 :])
+        for depth, (layer, part) in enumerate(seen.items()):
+            progress((done + depth / len(seen)) / len(names), f"detector {name}")
+            assert not isinstance(detector, BU)
+            with threadpool_limits(1, user_api="blas"):  # so many small matrices are several times faster on one thread
                 layers[layer] = detector.fit(part)
         one = Fitted(name, detector.rule, layers)
+        samples = training.negatives, training.adversarial
         if detector.rule == "regression":
+            pair = [np.stack(list(one.layer_scores(a).values()), 1) for a in samples]
+        if detector.rule == "last+dropout":
+            pair = [one._pair(a) for a in samples]
+        if detector.rule in ("regression", "last+dropout"):
             model = LogisticRegression(class_weight="balanced", max_iter=1000)
-            pair = (np.stack(list(one.layer_scores(a).values()), 1) for a in (training.negatives, training.adversarial))
             one = replace(one, regression=standardised(model, *pair))
         scores = one.score(training.calibration)
         thresholds = {layer: _quantile(own) for layer, own in one.layer_scores(training.calibration).items()}

@@ -74,6 +74,16 @@ class BU(Settings):
 
 
 @dataclass(frozen=True)
+class KDBU(KD):
+    """Kernel density at the penultimate layer and dropout uncertainty, joined by a logistic regression.
+
+    Feinman et al. 2017, arxiv.org/abs/1703.00410.
+    """
+
+    rule: ClassVar = "last+dropout"
+
+
+@dataclass(frozen=True)
 class LID(Settings):
     """Local intrinsic dimensionality among clean samples of all classes: -1 / mean(log(r_i / r_k)) over the k nearest.
 
@@ -192,11 +202,12 @@ class GMM(Settings):
         return _surprise([model.score_samples for model in models])
 
 
-Detector = KD | BU | LID | MAHA | SVM | DNN | GMM
+Detector = KD | BU | KDBU | LID | MAHA | SVM | DNN | GMM
 
 DETECTORS: dict[str, Detector] = {
     "KD": KD(),
     "BU": BU(),
+    "KD+BU": KDBU(),
     "LID": LID(),
     "MAHA": MAHA(),
     "SVM": SVM(),

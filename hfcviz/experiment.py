@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from hfcviz.activations import Activations, extract
-from hfcviz.attacks import ATTACKS, Attack, Recorder, Trace, run, runner_up
+from hfcviz.attacks import ATTACKS, Attack, run, runner_up
 from hfcviz.metrics import percentile_rank
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, PENALTIES, FittedHFC
 from hfcviz.reference import DROPOUT_PASSES, Reference, noisy, shares
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import Store, digest, load_arrays, save_arrays
+from hfcviz.traces import Recorder, Trace
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,12 @@ def run_experiment(
     """Attack one scan, x (C, *spatial) in [0, 1], with and without the penalty of the plan, and judge all versions.
 
     Both attacks share eps, step size, steps and seed. A result that the store holds already is read from it. Raises
-    InputError when the scan does not fit the network or the target is what the network predicts already.
+    InputError when the scan or the cohort does not fit the network, or the target is what the network predicts already.
     """
+    if reference.recipe.get("weights") != classifier.digest:  # else every verdict would be wrong
+        raise InputError(
+            f"The cohort must come from the weights of {classifier.name}, but does not: make reference.npz again."
+        )
     recipe = make_recipe(classifier, reference, x, plan, scan_name)
     key = digest(recipe)
     if store is not None and (found := store.get(key)) is not None:
@@ -129,7 +134,7 @@ def run_experiment(
     stacked = torch.cat(versions)
     judge = share("judge")
     judge(0, "detectors judge")
-    passes = DROPOUT_PASSES if "BU" in detectors else 0
+    passes = DROPOUT_PASSES if any("BU" in name for name in detectors) else 0
     # The masks of the calibration scans, not the attack's seed: else BU would compare different thinned networks.
     activations = extract(classifier, stacked, dropout_passes=passes, seed=reference.recipe["seed"])
     layer_scores = {name: one.layer_scores(activations) for name, one in detectors.items()}

@@ -50,3 +50,10 @@ def _value(option: Option, text: Any) -> Any:
         except ValueError:
             return text  # the setting says what is wrong with it
     return text
+
+
+def seed(text: str) -> int:
+    """A flag's text as a seed."""
+    if text.isdecimal() and int(text) < 2**31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**31 - 1}; got {text!r}")

@@ -221,11 +221,11 @@ def save_model(
     (folder / "classifier.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def load_model(name_or_path: str | Path) -> Classifier:
-    """The classifier of a name in MODELS, or of a model folder, on the CPU. InputError if it is missing or damaged."""
+def describe_model(name_or_path: str | Path) -> dict[str, Any]:
+    """What classifier.json says of a model, without loading the network. InputError if it is missing or no such file."""
     folder = MODELS.get(str(name_or_path), Path(name_or_path))
-    described, stored = folder / "classifier.json", folder / "classifier.safetensors"
-    for file in (described, stored):
+    described = folder / "classifier.json"
+    for file in (described, folder / "classifier.safetensors"):
         if not file.is_file():
             known = ", ".join(MODELS)
             raise InputError(
@@ -233,6 +233,17 @@ def load_model(name_or_path: str | Path) -> Classifier:
             )
     try:
         about = json.loads(described.read_text(encoding="utf-8"))
+        return dict(about) | {name: tuple(map(str, about[name])) for name in ("class_names", "layer_names")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The model description {described} is damaged: {type(error).__name__} {error}.") from error
+
+
+def load_model(name_or_path: str | Path) -> Classifier:
+    """The classifier of a name in MODELS, or of a model folder, on the CPU. InputError if it is missing or damaged."""
+    about = describe_model(name_or_path)
+    folder = MODELS.get(str(name_or_path), Path(name_or_path))
+    described, stored = folder / "classifier.json", folder / "classifier.safetensors"
+    try:
         architecture = dict(about["architecture"])
         build = ARCHITECTURES[architecture.pop("name")]
         # On the meta device nothing is allocated, so a wrong size fails before it costs memory.
@@ -241,8 +252,8 @@ def load_model(name_or_path: str | Path) -> Classifier:
         classifier = Classifier(
             net=net,
             name=str(about["name"]),
-            class_names=tuple(map(str, about["class_names"])),
-            layer_names=tuple(map(str, about["layer_names"])),
+            class_names=about["class_names"],
+            layer_names=about["layer_names"],
             head=str(about["head"]),
             input_shape=tuple(map(int, about["input_shape"])),
             mean=float(about["mean"]),

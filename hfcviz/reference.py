@@ -20,7 +20,7 @@ from hfcviz.attacks import Attack, run, runner_up, uniform_noise
 from hfcviz.datasets import Dataset
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
-from hfcviz.metrics import bootstrap_interval, roc
+from hfcviz.metrics import bootstrap_interval, roc, two_sided
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.settings import InputError, Progress, silent
@@ -148,21 +148,31 @@ def scan_seeds(seed: int, count: int) -> list[int]:
 def compare(reference: Reference, *, progress: Progress = silent) -> list[dict[str, Any]]:
     """One row for each detector and attack role, on the scans that the detectors never saw.
 
-    Negatives are clean and noise; columns: detector, role, auc, auc_low, auc_high, tpr90, tpr90_low, tpr90_high, n
-    (adversarial) and negatives. Intervals are 95 % bootstrap intervals.
+    Negatives are clean and noise; columns: detector, role, auc, auc_low, auc_high, two_sided, tpr90, tpr90_low,
+    tpr90_high, n (adversarial), negatives, and layers {layer: auc of that layer alone}. Intervals are 95 % bootstrap
+    intervals.
     """
     rows = []
+    parts = {role: reference.part(role, trains=False) for role in reference.cohort}
     for name, detector in reference.detectors(progress=progress).items():
-        scores = {role: detector.score(reference.part(role, trains=False)) for role in reference.cohort}
+        by_layer = {role: detector.layer_scores(part) for role, part in parts.items()}
+        scores = {
+            role: detector.combine(by_layer[role]) if by_layer[role] else detector.score(parts[role]) for role in parts
+        }
         negatives = np.concatenate([scores["clean"], scores["noise"]])
-        for role in ("attack", "hidden"):
+        for role in [role for role in ("attack", "hidden") if role in parts]:
             curve = roc(negatives, scores[role])
             auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, scores[role])
             tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, scores[role])
+            layers = {
+                layer: roc(np.concatenate([by_layer["clean"][layer], by_layer["noise"][layer]]), own).auc
+                for layer, own in by_layer[role].items()
+            }
             rows.append(
                 {"detector": name, "role": role, "auc": curve.auc, "auc_low": auc[0], "auc_high": auc[1]}
+                | {"two_sided": two_sided(curve.auc)}
                 | {"tpr90": curve.tpr_at(0.1), "tpr90_low": tpr[0], "tpr90_high": tpr[1]}
-                | {"n": len(scores[role]), "negatives": len(negatives)}
+                | {"n": len(scores[role]), "negatives": len(negatives), "layers": layers}
             )
     return rows
 

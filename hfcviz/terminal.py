@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TextIO
 
 from hfcviz.settings import InputError
@@ -57,9 +58,12 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def shown_progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
-    """How far the work is: one line that changes on a terminal, a line for each quarter elsewhere. Ctrl-C and kill end it."""
-    terminal, quarter, stopped = stream.isatty(), 0, False
+def shown_progress(stream: TextIO, lines: int = 4) -> Iterator[Callable[[float, str], None]]:
+    """How far the work is and how long it will take: one line that changes on a terminal, elsewhere so many lines in all.
+    Ctrl-C and kill end it.
+    """
+    terminal, said, stopped = stream.isatty(), 0, False
+    first: tuple[float, float] | None = None
 
     def stop(number: int, frame: object) -> None:
         nonlocal stopped
@@ -67,15 +71,19 @@ def shown_progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
         raise KeyboardInterrupt
 
     def show(fraction: float, what: str) -> None:
-        nonlocal quarter
+        nonlocal said, first
         if stopped:  # scikit-learn takes an interrupt for the wish to end the training of a network early, and goes on
             raise KeyboardInterrupt
+        now = monotonic()
+        first = first or (fraction, now)  # work that was done by an earlier run took no time
+        gained, passed = fraction - first[0], now - first[1]
+        left = f", about {_duration(passed * (1 - fraction) / gained)} left" if gained > 0 and passed > 10 else ""
         if terminal:
-            line = f"{fraction:4.0%} {what}"[: shutil.get_terminal_size().columns - 1]
+            line = f"{fraction:4.0%} {what}{left}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[K{line}", end="", file=stream, flush=True)
-        elif int(fraction * 4) > quarter:
-            quarter = int(fraction * 4)
-            print(f"hfcviz: {fraction:.0%} {what}", file=stream, flush=True)
+        elif int(fraction * lines) > said:
+            said = int(fraction * lines)
+            print(f"hfcviz: {fraction:.0%} {what}{left}", file=stream, flush=True)
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -85,3 +93,7 @@ def shown_progress(stream: TextIO) -> Iterator[Callable[[float, str], None]]:
             signal.signal(number, handler)
         if terminal:
             print("\r\x1b[K", end="", file=stream, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

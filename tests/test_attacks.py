@@ -9,13 +9,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import images, linear, tiny_cnn
+from scipy.ndimage import gaussian_filter
 
 from hfcviz.activations import extract
-from hfcviz.attacks import ATTACKS, LOSSES, Attack, Recorder, Trace, run, runner_up, uniform_noise
+from hfcviz.attacks import ATTACKS, LOSSES, Attack, diversified, run, runner_up, uniform_noise
 from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
+from hfcviz.traces import Recorder, Trace
 
 EPS = 8 / 255
+EXACT = [name for name, attack in ATTACKS.items() if not attack.smoothing]
+"""Attacks that follow the sign of the gradient itself."""
 
 
 def constraint(classifier, **settings):
@@ -43,7 +47,7 @@ def gaps(classifier, x):
 # On a linear network the answer is known
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EXACT)
 def test_on_a_linear_network_every_attack_ends_in_the_corner_of_the_ball(name):
     classifier = linear()
     x = images(classifier, 5)
@@ -52,7 +56,7 @@ def test_on_a_linear_network_every_attack_ends_in_the_corner_of_the_ball(name):
     torch.testing.assert_close(found, corner, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EXACT)
 def test_on_a_linear_network_the_logit_gap_grows_by_eps_times_the_l1_norm(name):
     classifier = linear((1, 3, 4, 5))
     x = images(classifier, 3, low=0.2, high=0.8)
@@ -61,7 +65,7 @@ def test_on_a_linear_network_the_logit_gap_grows_by_eps_times_the_l1_norm(name):
     torch.testing.assert_close(gained, torch.full((3,), EPS * float(rows(classifier).abs().sum())), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EXACT)
 def test_the_smallest_eps_that_flips_a_linear_network_is_its_exact_linf_distance(name):
     classifier = linear(seed=3)
     x = images(classifier, 20, low=0.3, high=0.7)
@@ -72,6 +76,19 @@ def test_the_smallest_eps_that_flips_a_linear_network_is_its_exact_linf_distance
     for factor, flipped in ((0.999, False), (1.001, True)):
         found = run(ATTACKS[name].replace(eps=factor * exact), classifier, one, target)
         assert bool(classifier(found).argmax(1) == target) is flipped
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 20), (2, 12, 14, 16)], ids=["2-D", "3-D"])
+def test_on_a_linear_network_a_smoothed_gradient_ends_in_the_corner_of_the_smoothed_weights(shape):
+    classifier = linear(shape)
+    x = images(classifier, 2, low=0.2, high=0.8)
+    found = run(ATTACKS["TIM"].replace(eps=EPS), classifier, x, torch.ones(2, dtype=torch.long))
+    weights = rows(classifier).detach().numpy()
+    wide = gaussian_filter(weights, 3, mode="constant", truncate=2.5, axes=range(1, weights.ndim))
+    far = np.abs(wide) > 1e-6 * np.abs(wide).max()
+    expected = np.broadcast_to(EPS * np.sign(wide), found.shape)[:, far]
+    np.testing.assert_allclose((found - x).numpy()[:, far], expected, atol=1e-6)
+    assert (np.sign(wide) != np.sign(weights)).mean() > 0.1, "else nothing is smoothed"
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
@@ -418,3 +435,57 @@ def test_the_runner_up_is_never_the_prediction_even_where_logits_are_equal(logit
     assert runner_up(logits).tolist() == [expected]
     assert runner_up(logits) != logits.argmax(1)
     assert np.array_equal(logits, before)
+
+
+# Input diversity
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 50), (2, 20, 30, 24)], ids=["2-D", "3-D"])
+def test_a_diverse_copy_is_the_whole_image_a_little_smaller_somewhere_in_black(shape):
+    places, sizes = set(), set()
+    for seed in range(30):
+        (copy,) = diversified(torch.full((1, *shape), 0.5), 1.0, generators(seed))
+        assert copy.shape == shape
+        inside = (copy[0] != 0).nonzero()
+        low, high = inside.amin(0), inside.amax(0) + 1
+        block = copy[(slice(None), *map(slice, low.tolist(), high.tolist()))]
+        assert (block == 0.5).all() and copy.sum() == block.sum()
+        share = (high - low) / torch.tensor(shape[1:])
+        assert 0.88 <= share.min() and share.max() <= 1
+        places.add(tuple(low.tolist()))
+        sizes.add(tuple((high - low).tolist()))
+    assert len(places) > 5 and len(sizes) > 2
+
+
+def test_a_diverse_copy_keeps_left_and_right_top_and_bottom():
+    ramp = torch.linspace(0.1, 1, 40).view(1, 1, 1, 40).expand(1, 1, 30, 40) + torch.linspace(0, 3, 30).view(
+        1, 1, 30, 1
+    )
+    for seed in range(5):
+        (copy,) = diversified(ramp, 1.0, generators(seed))[0]
+        inside = copy[copy.sum(1) > 0][:, copy.sum(0) > 0]
+        assert (inside.diff(dim=0) >= 0).all() and (inside.diff(dim=1) >= 0).all()
+        assert inside[0, 0] < 0.2 and inside[-1, -1] > 3.7
+
+
+def test_the_chance_of_a_diverse_copy_is_as_set_and_each_sample_has_its_own_luck():
+    x = torch.full((300, 1, 60, 60), 0.5)
+    changed = (diversified(x, 0.5, generators(*range(300))) != x).flatten(1).any(1)
+    assert 0.4 < float(changed.float().mean()) < 0.52, "less a few copies of full size"
+    assert diversified(x, 0.0, generators(*range(300))) is x
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 30), (1, 24, 24, 24)], ids=["2-D", "3-D"])
+def test_input_diversity_moves_the_attack_and_its_seed_decides_how(shape):
+    classifier = linear(shape)
+    x = images(classifier, 1)
+    target = torch.tensor([1])
+    diverse = ATTACKS["DIM"].replace(diversity=1.0, steps=3)
+    one, same, other = (run(diverse, classifier, x, target, seeds=seed) for seed in (1, 1, 2))
+    plain = run(diverse.replace(diversity=0.0), classifier, x, target)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other) and not torch.equal(one, plain)

@@ -26,7 +26,6 @@ from hfcviz.datasets import load_dataset
 from hfcviz.models import Classifier, build_resnet, resnet_layers, save_model
 from hfcviz.penalties import HFC
 from hfcviz.reference import build_reference, save_reference
-from hfcviz.settings import InputError
 
 SIDE = 24
 ARCHITECTURE = {"name": "resnet", "widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1), "dropout": 0.2}
@@ -454,20 +453,26 @@ def test_as_a_program_it_ends_with_the_same_codes(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_reference_of_other_weights_is_refused(folder, tmp_path):
+def test_a_reference_of_other_weights_is_refused(folder, tmp_path, capsys):
     bundle = Bundle("mixed", tmp_path, str(folder / "slices.npz"))
-    for name in ("classifier.json", "classifier.safetensors", "reference.npz"):
+    for name in ("classifier.json", "classifier.safetensors", "reference.npz", "slices.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert len(bundle.reference.ids) >= 20
     about = json.loads((tmp_path / "classifier.json").read_text())
     (tmp_path / "classifier.json").write_text(json.dumps(about | {"mean": 0.3}))
-    with pytest.raises(InputError, match="weights"):
-        _ = open_bundle(tmp_path).reference
+    assert open_bundle(tmp_path).about["mean"] == 0.3
+    code = main(
+        ["attack", "bundled:test-0007", "--bundle", str(tmp_path), "--steps", "1", "--out", str(tmp_path / "out")]
+    )
+    assert code == 2 and "must come from the weights of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_bundles_are_complete_and_belong_together(name):
     bundle = open_bundle(name)
+    assert bundle.about["class_names"] == bundle.classifier.class_names
+    assert bundle.about["layer_names"] == bundle.classifier.layer_names == tuple(bundle.first.activations.layers)
+    assert bundle.source_note == bundle.dataset.about
     assert bundle.reference.recipe["weights"] == bundle.classifier.digest
     assert bundle.dataset.class_names == bundle.classifier.class_names
     x, label = bundle.sample("test-0007")

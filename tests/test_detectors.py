@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
@@ -18,7 +19,7 @@ from hfcviz.metrics import roc
 from hfcviz.settings import InputError
 
 WIDTHS = {"early": 6, "middle": 12, "late": 8}
-LAYERED = tuple(name for name in DETECTORS if name != "BU")
+LAYERED = tuple(name for name in DETECTORS if "BU" not in name)
 
 
 def samples(count: int, seed: int, *, away: float = 0.0, spread: float = 1.0, doubt: float = 0.2) -> Activations:
@@ -229,6 +230,22 @@ def test_the_verdict_is_the_layers_combined(name: str, fitted: dict[str, Fitted]
         np.testing.assert_allclose(np.mean(list(by_layer.values()), axis=0), one.score(a))
 
 
+def test_kd_and_bu_are_joined_by_a_logistic_regression_on_standard_scores(
+    training: Training, fitted: dict[str, Fitted]
+) -> None:
+    def pair(a: Activations) -> np.ndarray:
+        return np.stack([fitted["KD"].score(a), fitted["BU"].score(a)], 1)
+
+    known = pair(training.negatives), pair(training.adversarial)
+    both, labels = np.concatenate(known), np.repeat([0, 1], [len(part) for part in known])
+    mean, sd = both.mean(0), both.std(0)
+    oracle = LogisticRegression(class_weight="balanced", max_iter=1000).fit((both - mean) / sd, labels)
+    new = samples(40, 13, away=2)
+    expected = ((pair(new) - mean) / sd) @ oracle.coef_[0] + oracle.intercept_[0]
+    np.testing.assert_allclose(fitted["KD+BU"].score(new), expected, rtol=1e-4)
+    assert fitted["KD+BU"].layer_scores(new) == {}
+
+
 def test_the_order_of_layers_does_not_matter_but_for_the_last(training: Training, fitted: dict[str, Fitted]) -> None:
     def turned(a: Activations) -> Activations:
         return Activations(a.logits, {name: a.layers[name] for name in ("middle", "early", "late")}, a.dropout)
@@ -301,8 +318,9 @@ def test_bu_is_left_out_without_dropout_unless_asked_for(training: Training) -> 
     assert unavailable(training.calibration) == {}
     with pytest.raises(InputError, match="no dropout"):
         fit_detectors(without, ["KD", "BU"])
-    with pytest.raises(InputError, match="BU needs dropout passes"):
-        fit_detectors(training, ["BU"])["BU"].score(bare)
+    for name in ("BU", "KD+BU"):
+        with pytest.raises(InputError, match="BU needs dropout passes"):
+            fit_detectors(training, [name])[name].score(bare)
 
 
 def spoilt(a: Activations, value: float) -> Activations:
@@ -338,7 +356,7 @@ def test_bad_training_data_are_said(training: Training, fitted: dict[str, Fitted
         changed = dataclasses.replace(training, **{part: getattr(training, part).take([0])})
         with pytest.raises(InputError, match=f"at least 2 {part} samples; got 1"):
             fit_detectors(changed, ["MAHA"])
-    with pytest.raises(InputError, match="must be one of KD, BU, LID, MAHA, SVM, DNN, GMM; got 'XYZ'"):
+    with pytest.raises(InputError, match="must be one of KD, BU, KD\\+BU, LID, MAHA, SVM, DNN, GMM; got 'XYZ'"):
         fit_detectors(training, ["XYZ"])
     with pytest.raises(InputError, match="layer middle must be finite"):
         fitted["DNN"].score(spoilt(samples(5, 1), math.nan))

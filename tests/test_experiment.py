@@ -194,12 +194,12 @@ def test_caught_means_a_score_above_the_threshold(dims):
 def test_scores_and_thresholds_are_those_of_the_references_detectors(dims):
     one, o = case(dims), case(dims).outcome
     r = one.reference
-    assert set(o.scores) == {"KD", "BU", "LID", "MAHA", "SVM", "DNN", "GMM"}
-    assert set(o.layer_scores) == set(o.layer_thresholds) == set(o.scores) - {"BU"}
+    assert set(o.scores) == {"KD", "BU", "KD+BU", "LID", "MAHA", "SVM", "DNN", "GMM"}
+    assert set(o.layer_scores) == set(o.layer_thresholds) == set(o.scores) - {"BU", "KD+BU"}
     for name, detector in r.detectors().items():
         assert o.thresholds[name] == pytest.approx(np.quantile(detector.score(r.calibration), 0.9))
         np.testing.assert_allclose(o.scores[name], detector.score(o.activations))
-        for place, layer in enumerate(r.train.layers) if name != "BU" else ():
+        for place, layer in enumerate(r.train.layers) if "BU" not in name else ():
             np.testing.assert_allclose(o.layer_scores[name][place], detector.layer_scores(o.activations)[layer])
             clean = detector.layer_scores(r.calibration)[layer]
             assert o.layer_thresholds[name][place] == pytest.approx(np.quantile(clean, 0.9))

@@ -58,10 +58,10 @@ def _plan(bundle: Bundle) -> Plan:
     )
     penalty = PENALTIES[penalty_name]
     if penalty is not None:
-        penalty = settings_form(penalty, f"penalty.{penalty_name}", {"layers": bundle.classifier.layer_names})
+        penalty = settings_form(penalty, f"penalty.{penalty_name}", {"layers": bundle.about["layer_names"]})
     target = st.selectbox(
         "Target",
-        [AUTOMATIC, *bundle.classifier.class_names],
+        [AUTOMATIC, *bundle.about["class_names"]],
         key="target",
         help="The class that the network shall see.",
         **keep,
@@ -73,12 +73,12 @@ def _plan(bundle: Bundle) -> Plan:
 
 
 def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
-    # Everything the work needs is bound here: the worker has no session of its own.
-    store, reference, classifier = state.store(), bundle.reference, bundle.classifier
+    # Everything the work needs is bound here, as the worker has no session of its own; but it loads the network itself.
+    store, reference = state.store(), bundle.reference
     names = f"{plan.label('attack')} and {plan.label('hidden')}" if plan.penalty else plan.label("attack")
     return jobs.submit(
         lambda progress: run_experiment(
-            classifier, reference, scan.x, plan, scan_name=scan.name, store=store, progress=progress
+            bundle.classifier, reference, scan.x, plan, scan_name=scan.name, store=store, progress=progress
         ),
         f"{names} on {scan.name}",
     )

@@ -23,7 +23,7 @@ def watch(job: jobs.Job, key: str) -> None:
         _progress(job)
 
 
-@st.fragment(run_every=0.5)
+@st.fragment(run_every=1.0)
 def _progress(job: jobs.Job) -> None:
     if job.state not in ("queued", "running"):
         st.rerun()

@@ -48,7 +48,7 @@ def start() -> None:
     if "outcome" not in st.session_state:
         first, cohort = bundle().first, bundle().reference
         name = first.recipe["scan"]["name"]
-        label = bundle().classifier.class_names[cohort.labels[cohort.ids.index(name)]]
+        label = bundle().about["class_names"][cohort.labels[cohort.ids.index(name)]]
         st.session_state.outcome = first
         # Not by scan_of(): unpacking the whole data set would keep the first page waiting.
         st.session_state.scan = ChosenScan(name, first.x[0], label)

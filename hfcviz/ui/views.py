@@ -100,7 +100,7 @@ def layer_and_method(outcome: Outcome) -> tuple[str, str]:
 
 def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
     """The scatter; slow projections are computed as a job, the page stays alive."""
-    reference, names = bundle.reference, bundle.classifier.class_names
+    reference, names = bundle.reference, bundle.about["class_names"]
     embedding = state.known_embedding(outcome, layer, method)
     if embedding is None and method == "PCA":
         embedding = panels.embed_layer(outcome, reference, layer, PROJECTIONS["PCA"])
@@ -168,7 +168,7 @@ def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
     one, two = st.columns(2)
     with one:
         chart(
-            panels.confidence_figure(outcome, bundle.classifier.class_names),
+            panels.confidence_figure(outcome, bundle.about["class_names"]),
             "confidence",
             "Probability of the target class over the steps.",
         )
@@ -204,7 +204,7 @@ def explain(bundle: Bundle) -> None:
         "Source: Yao et al., *Adversarial Medical Image with Hierarchical Feature Hiding*, IEEE TMI, "
         "[arXiv 2312.01679](https://arxiv.org/abs/2312.01679)."
     )
-    st.caption(bundle.dataset.about)
+    st.caption(bundle.source_note)
 
 
 def downloads(outcome: Outcome, names: tuple[str, ...], labels: list[str]) -> None:

@@ -12,7 +12,7 @@ if finished is not None:
     st.session_state.outcome = finished
 plan = controls.sidebar(bundle)
 outcome = st.session_state.outcome
-names = bundle.classifier.class_names
+names = bundle.about["class_names"]
 
 st.title("How an adversarial scan hides")
 st.markdown(views.headline(outcome, names))

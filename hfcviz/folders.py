@@ -1,0 +1,165 @@
+"""Labelled image files, in a folder, a zip or a table, brought to the arrays of the MedMNIST layout.
+
+A folder or zip holds ROOT/{train,val,test}/CLASS/file (val may be missing); a table is a CSV with one row an image: its
+file, its label and, if it wants, its part. What has no validation part, or no test part, gets one: see `split_off`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcviz.settings import InputError
+
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_BYTES = 4 * 2**30
+"""Most bytes that all pictures may take in memory."""
+SHARES = {"test": 0.25, "val": 0.15}
+"""What is split off, of the training part, where a source has no such part."""
+
+
+class Entry(NamedTuple):
+    """One image: its part, its class's name, its name for people, and what reads its bytes."""
+
+    part: str
+    label: str
+    name: str
+    read: Callable[[], bytes]
+
+
+def from_tree(path: Path) -> dict[str, np.ndarray]:
+    """The images of a folder or zip ROOT/{train,val,test}/CLASS/file, as {part}_images, _labels, _ids and class_names."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        entries = [_placed(path.name, file.relative_to(path).as_posix(), file.read_bytes) for file in files]
+        return _arrays(path.name, entries)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files_inside = sorted(name for name in archive.namelist() if name.lower().endswith(SUFFIXES))
+
+            def reader(name: str) -> Callable[[], bytes]:
+                return lambda: archive.read(name)
+
+            return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside])
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name} cannot be read as a zip: {error}; copy or download it again.") from error
+
+
+def from_table(path: Path) -> dict[str, np.ndarray]:
+    """The images that a CSV lists: first column file (its suffix may be missing), second label, and a column "split" or
+    "part" if there is one. Files lie beside the CSV or in a folder `images` or `{name of the CSV}_images` there, as in
+    APTOS 2019 (kaggle.com/c/aptos2019-blindness-detection).
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path.name} cannot be read as a CSV: {error}; save it as comma-separated UTF-8.") from error
+    if len(header) < 2 or not rows:
+        raise InputError(f"{path.name} must have a header and rows of file and label; it has {len(rows)} such rows.")
+    where = next((place for place, name in enumerate(header) if name.strip().lower() in ("split", "part")), None)
+    places = [path.parent, path.parent / "images", path.parent / f"{path.stem}_images"]
+    entries = []
+    for number, row in enumerate(rows, 2):
+        if len(row) < len(header):
+            raise InputError(f"Row {number} of {path.name} must have {len(header)} columns; it has {len(row)}.")
+        name, label = row[0].strip(), row[1].strip()
+        candidates = [place / (name + suffix) for place in places for suffix in ("", *SUFFIXES)]
+        found = next((file for file in candidates if file.is_file()), None)
+        if found is None:
+            raise InputError(f"Row {number} of {path.name} names {name}, which does not lie beside it or in images/.")
+        given = row[where].strip().lower() if where is not None else "train"
+        if given not in PARTS:
+            raise InputError(f"Row {number} of {path.name} must name a part of {', '.join(PARTS)}; got {given!r}.")
+        entries.append(Entry(PARTS[given], label, name, found.read_bytes))
+    return _arrays(path.name, entries)
+
+
+def _placed(source: str, name: str, read: Callable[[], bytes]) -> Entry:
+    *_, part, label, file = ("", "", *PurePosixPath(name).parts)
+    if part.lower() not in PARTS:
+        raise InputError(f"{source} must hold {{train,val,test}}/CLASS/file; got {name}: arrange the images so.")
+    return Entry(PARTS[part.lower()], label, f"{PARTS[part.lower()]}/{label}/{file}", read)
+
+
+def _arrays(source: str, entries: list[Entry]) -> dict[str, np.ndarray]:
+    labels = sorted({entry.label for entry in entries}, key=lambda text: (not text.isdecimal(), len(text), text))
+    if len(labels) < 2:
+        raise InputError(f"{source} must hold images of two classes or more; got {len(labels)} ({', '.join(labels)}).")
+    parts = split_off(entries)
+    pictures: dict[str, np.ndarray] = {}
+    size: tuple[int, ...] | None = None
+    for entry in entries:
+        picture = _pixels(source, entry)
+        size = size or picture.shape[:2]
+        if picture.shape[:2] != size:
+            raise InputError(
+                f"{source} must hold images of one size, but {entry.name} has {picture.shape[1]} x {picture.shape[0]} and others "
+                f"{size[1]} x {size[0]}: crop or resize them alike."
+            )
+        if picture.nbytes * len(entries) > MOST_BYTES:
+            raise InputError(
+                f"{source} would take more than {MOST_BYTES >> 30} GiB in memory: take fewer or smaller images."
+            )
+        pictures[entry.name] = picture
+    if any(picture.ndim == 3 for picture in pictures.values()):
+        pictures = {name: p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for name, p in pictures.items()}
+    found = {"class_names": np.array(labels)}
+    for part in ("train", "val", "test"):
+        chosen = [entry for entry, own in zip(entries, parts, strict=True) if own == part]
+        if chosen:
+            found[f"{part}_images"] = np.stack([pictures[entry.name] for entry in chosen])
+            found[f"{part}_labels"] = np.array([labels.index(entry.label) for entry in chosen])
+            found[f"{part}_ids"] = np.array([entry.name for entry in chosen])
+    return found
+
+
+def _pixels(source: str, entry: Entry) -> np.ndarray:
+    """uint8 (H, W), or (H, W, 3) where the image has colour; JPEG stores grey with channels that differ by a level or two."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(entry.read())) as image:
+            picture = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{entry.name} of {source} cannot be read as an image: remove it or copy it again.") from error
+    if picture.ndim == 3 and int(np.ptp(picture, axis=2).max()) <= 3:
+        return picture[..., 1].copy()
+    return picture
+
+
+def split_off(entries: Iterable[Entry]) -> list[str]:
+    """The part of every entry, where a missing test or validation part is taken from the training part.
+
+    What a digest of the patient's name decides never changes with the order or number of files, and keeps a patient's
+    images together. The name is what stands before the last number of a file's name, or "person123" at its start, as in
+    Kermany et al. 2018; where that would leave fewer than 20 patients, each file counts as one.
+    """
+    listed = list(entries)
+    parts = [entry.part for entry in listed]
+    patients = [patient(entry.name) for entry in listed]
+    if len(set(patients)) < 20:
+        patients = [entry.name for entry in listed]
+    for wanted, share in SHARES.items():
+        if wanted not in parts:
+            chance = [int(hashlib.sha256(f"{wanted} {who}".encode()).hexdigest()[:8], 16) / 2**32 for who in patients]
+            parts = [
+                wanted if part == "train" and luck < share else part for part, luck in zip(parts, chance, strict=True)
+            ]
+    return parts
+
+
+def patient(name: str) -> str:
+    """Whose image a file is, as far as its name tells."""
+    *_, label, file = ("", *PurePosixPath(name).parts)
+    found = re.match(r"person\d+|.+(?=[-_ ]\d+$)", PurePosixPath(file).stem)
+    return f"{label}/{found[0] if found else PurePosixPath(file).stem}"

@@ -1,0 +1,82 @@
+"""Rows of an evaluation as CSV, JSON and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hfcviz.ledger import write_text
+
+Row = dict[str, Any]
+
+
+def write_tables(rows: Sequence[Row], folder: Path) -> list[str]:
+    """results.csv, results.json and results.md, each whole at any time; gives their names."""
+    texts = {"results.csv": as_csv(rows), "results.json": as_json(rows), "results.md": as_markdown(rows)}
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return list(texts)
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """All rows, AUC of single layers included."""
+    return json.dumps(list(rows), indent=1) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line a row; the AUC of each layer alone is a column "auc LAYER", empty for detectors without layers."""
+    layers = list(dict.fromkeys(layer for row in rows for layer in row["layers"]))
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "layers"))
+    text = io.StringIO()
+    table = csv.DictWriter(text, [*names, *(f"auc {layer}" for layer in layers)], restval="", lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        flat = {name: value for name, value in row.items() if name != "layers"}
+        table.writerow(flat | {f"auc {layer}": value for layer, value in row["layers"].items()})
+    return text.getvalue()
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table for each data set, model and eps, a line for each attack and penalty, AUC and TPR@90 with intervals."""
+    found = []
+    for dataset, model, eps in dict.fromkeys((row["dataset"], row["model"], row["eps_255"]) for row in rows):
+        own = [row for row in rows if (row["dataset"], row["model"], row["eps_255"]) == (dataset, model, eps)]
+        found.append(f"### {dataset}, {model}, eps {eps:g}/255\n")
+        found.append(
+            "| attack | penalty | detector | AUC (95 %) | two-sided AUC | TPR@90 (95 %) | success | mean confidence | n |\n"
+            "|---|---|---|---|---|---|---|---|---|"
+        )
+        for row in own:
+            inverted = " inverted" if row["auc_high"] < 0.5 else ""
+            found.append(
+                f"| {row['attack']} | {row['penalty']} | {row['detector']} "
+                f"| {row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f}){inverted} | {row['two_sided']:.3f} "
+                f"| {row['tpr90']:.3f} ({row['tpr90_low']:.3f} to {row['tpr90_high']:.3f}) "
+                f"| {row['success']:.1%} of {row['attacked']} | {row['mean_confidence']:.3f} "
+                f"| {row['n']} against {row['negatives']} |"
+            )
+        found.append("")
+    return "\n".join(found)
+
+
+def as_paper(rows: Sequence[Row]) -> str:
+    """The paper's layout: a line for each detector, a column for each attack, "AUC without > AUC with the constraint"."""
+    found = []
+    for dataset, eps in dict.fromkeys((row["dataset"], row["eps_255"]) for row in rows):
+        own = [row for row in rows if (row["dataset"], row["eps_255"]) == (dataset, eps)]
+        attacks, detectors = (list(dict.fromkeys(row[key] for row in own)) for key in ("attack", "detector"))
+        auc = {(row["attack"], row["detector"], row["penalty"]): row["auc"] for row in own}
+
+        def cell(attack: str, detector: str, auc: dict[tuple[str, str, str], float] = auc) -> str:
+            values = [auc.get((attack, detector, penalty)) for penalty in ("none", "HFC")]
+            return " > ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
+
+        found.append(f"AUC in %, {dataset}, eps {eps:g}/255: without > with HFC\n")
+        found.append("| detector | " + " | ".join(attacks) + " |\n|---" + "|---" * len(attacks) + "|")
+        found += [f"| {name} | " + " | ".join(cell(attack, name) for attack in attacks) + " |" for name in detectors]
+        found.append("")
+    return "\n".join(found)
