@@ -20,7 +20,8 @@ from torch import Tensor
 
 from hfcviz.attacks import Attack, run
 from hfcviz.mixtures import Mixture
-from hfcviz.models import MODELS, Classifier, build_resnet, load_model, resnet_layers
+from hfcviz.models import MODELS, Classifier, load_model
+from hfcviz.networks import build_resnet, resnet_layers
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.settings import InputError
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from hfcviz.networks import ARCHITECTURES, NothingDrawn
 from hfcviz.settings import InputError
 
 MODELS: dict[str, Path] = {
@@ -146,53 +146,6 @@ def _shape(*sizes: object) -> str:
     return " x ".join(map(str, sizes))
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """While active, filling a tensor with random numbers does nothing. On the meta device it would have no effect but
-    to load PyTorch's compiler, which takes seconds.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if args and getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
-def build_resnet(
-    spatial_dims: int = 2,
-    in_channels: int = 1,
-    classes: int = 2,
-    widths: Sequence[int] = (32, 64, 128, 256),
-    blocks: Sequence[int] = (2, 2, 2, 2),
-    dropout: float = 0.2,
-) -> nn.Module:
-    """A residual network of basic blocks with dropout before its last layer; the defaults are a slim ResNet-18.
-
-    He et al. 2016, "Deep residual learning", https://arxiv.org/abs/1512.03385, as built by MONAI.
-    """
-    from monai.networks.nets import ResNet
-
-    net = ResNet(
-        "basic",
-        list(blocks),
-        list(widths),
-        spatial_dims=spatial_dims,
-        n_input_channels=in_channels,
-        conv1_t_stride=2,
-        num_classes=classes,
-    )
-    net.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], classes))
-    return net
-
-
-def resnet_layers(blocks: Sequence[int] = (2, 2, 2, 2)) -> tuple[str, ...]:
-    """Paths of all block outputs of `build_resnet`, in order of depth; its head is "fc"."""
-    return tuple(f"layer{stage}.{i}" for stage, count in enumerate(blocks, 1) for i in range(count))
-
-
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"resnet": build_resnet}
-"""Networks that a model folder can name."""
-
-
 def save_model(
     classifier: Classifier, folder: Path, architecture: Mapping[str, Any], training: Mapping[str, Any] | None = None
 ) -> None:
@@ -247,7 +200,7 @@ def load_model(name_or_path: str | Path) -> Classifier:
         architecture = dict(about["architecture"])
         build = ARCHITECTURES[architecture.pop("name")]
         # On the meta device nothing is allocated, so a wrong size fails before it costs memory.
-        with torch.device("meta"), _NothingDrawn():
+        with torch.device("meta"), NothingDrawn():
             net = build(**architecture)
         classifier = Classifier(
             net=net,

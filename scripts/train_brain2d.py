@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hfcviz.datasets import Split, load_dataset
-from hfcviz.models import Classifier, build_resnet, resnet_layers, save_model
+from hfcviz.models import Classifier, save_model
+from hfcviz.networks import build_resnet, resnet_layers
 
 BLOCKS = (2, 2, 2, 2)
 ARCHITECTURE: dict[str, Any] = {

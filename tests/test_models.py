@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from hfcviz.models import MODELS, Classifier, build_resnet, load_model, resnet_layers, save_model
+from hfcviz.models import MODELS, Classifier, load_model, save_model
+from hfcviz.networks import build_resnet, build_vgg, resnet_layers, vgg_layers
 from hfcviz.settings import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,3 +287,32 @@ def test_loading_a_model_does_not_load_the_compiler_of_pytorch():
     code = "import sys; from hfcviz.models import load_model; load_model('brain2d-resnet18'); print('torch._dynamo' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_vgg_halves_before_every_block_but_the_first_and_its_head_sees_the_last_layer(spatial_dims):
+    widths, depths = (2, 3, 4), (1, 2, 1)
+    net = build_vgg(spatial_dims, 2, 3, widths, depths)
+    shape = (2, *[16] * spatial_dims)
+    classifier = Classifier(net, "vgg", ("a", "b", "c"), vgg_layers(depths), "fc", shape)
+    x = torch.rand(2, *shape)
+    sizes = []
+    handles = [
+        net.get_submodule(f"block{n}").register_forward_hook(lambda m, i, o: sizes.append(o.shape)) for n in (1, 2, 3)
+    ]
+    logits, layers = classifier.features(x)
+    for handle in handles:
+        handle.remove()
+    assert [tuple(size) for size in sizes] == [(2, w, *[16 >> n] * spatial_dims) for n, w in enumerate(widths)]
+    assert list(layers) == ["block1", "block2", "block3"]
+    torch.testing.assert_close(net.fc[1](layers["block3"]), logits)
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    assert len(convolutions) == 4 and all(m.kernel_size == (3,) * spatial_dims for m in convolutions)
+
+
+def test_a_vgg_comes_back_from_its_folder(tmp_path):
+    settings = {"widths": (2, 3, 4), "depths": (1, 2, 1)}
+    classifier = Classifier(build_vgg(**settings), "vgg", ("a", "b"), vgg_layers(settings["depths"]), "fc", (1, 16, 16))
+    save_model(classifier, tmp_path, {"name": "vgg", **settings})
+    x = torch.rand(3, 1, 16, 16)
+    assert torch.equal(load_model(tmp_path)(x), classifier(x))

@@ -1,0 +1,90 @@
+"""Architectures of classifiers, for images and volumes, from MONAI's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+
+class NothingDrawn(TorchFunctionMode):
+    """While active, filling a tensor with random numbers does nothing. On the meta device it would have no effect but
+    to load PyTorch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def build_resnet(
+    spatial_dims: int = 2,
+    in_channels: int = 1,
+    classes: int = 2,
+    widths: Sequence[int] = (32, 64, 128, 256),
+    blocks: Sequence[int] = (2, 2, 2, 2),
+    dropout: float = 0.2,
+) -> nn.Module:
+    """A residual network of basic blocks with dropout before its last layer; the defaults are a slim ResNet-18.
+
+    He et al. 2016, "Deep residual learning", https://arxiv.org/abs/1512.03385, as built by MONAI.
+    """
+    from monai.networks.nets import ResNet
+
+    net = ResNet(
+        "basic",
+        list(blocks),
+        list(widths),
+        spatial_dims=spatial_dims,
+        n_input_channels=in_channels,
+        conv1_t_stride=2,
+        num_classes=classes,
+    )
+    net.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], classes))
+    return net
+
+
+def resnet_layers(blocks: Sequence[int] = (2, 2, 2, 2)) -> tuple[str, ...]:
+    """Paths of all block outputs of `build_resnet`, in order of depth; its head is "fc"."""
+    return tuple(f"layer{stage}.{i}" for stage, count in enumerate(blocks, 1) for i in range(count))
+
+
+def build_vgg(
+    spatial_dims: int = 2,
+    in_channels: int = 1,
+    classes: int = 2,
+    widths: Sequence[int] = (16, 32, 64, 128, 128),
+    depths: Sequence[int] = (2, 2, 3, 3, 3),
+    dropout: float = 0.5,
+) -> nn.Module:
+    """A plain stack of 3x3 convolutions, halved by max pooling before every block but the first; the defaults are a
+    VGG-16 of a quarter of its width, with batch normalisation and one linear layer behind a global mean.
+
+    Simonyan & Zisserman 2015, "Very deep convolutional networks", https://arxiv.org/abs/1409.1556. Where we differ: the two
+    wide hidden layers of the head, nine tenths of its weights, are left out.
+    """
+    from monai.networks.blocks import Convolution
+    from monai.networks.layers.factories import Pool
+
+    net, width = nn.Sequential(), in_channels
+    for number, (wide, depth) in enumerate(zip(widths, depths, strict=True), 1):
+        block = nn.Sequential() if number == 1 else nn.Sequential(Pool[Pool.MAX, spatial_dims](2))
+        for _ in range(depth):
+            block.append(Convolution(spatial_dims, width, wide, adn_ordering="NA", act="relu", norm="batch"))
+            width = wide
+        net.add_module(f"block{number}", block)
+    net.add_module("pool", nn.Sequential(Pool[Pool.ADAPTIVEAVG, spatial_dims](1), nn.Flatten()))
+    net.add_module("fc", nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes)))
+    return net
+
+
+def vgg_layers(depths: Sequence[int] = (2, 2, 3, 3, 3)) -> tuple[str, ...]:
+    """Paths of all block outputs of `build_vgg`, in order of depth; its head is "fc"."""
+    return tuple(f"block{number}" for number in range(1, len(depths) + 1))
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"resnet": build_resnet, "vgg": build_vgg}
+"""Networks that a model folder can name."""

@@ -1,0 +1,250 @@
+"""The protocol: equal budget, nothing leaks into the test part, an interrupted run equals an uninterrupted one."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bundles import case, one_thread  # noqa: F401
+
+from hfcviz import evaluation
+from hfcviz.attacks import run
+from hfcviz.datasets import Dataset, Split
+from hfcviz.detection import fit_detectors
+from hfcviz.evaluation import Study, evaluate
+from hfcviz.ledger import claim, kept
+from hfcviz.metrics import roc
+from hfcviz.penalties import HFC
+from hfcviz.settings import InputError
+
+STUDY = Study(("PGD", "FGSM"), ("none", "HFC"), (8 / 255, 16 / 255), limit=40, steps=4, constraint=HFC(weight=2.0))
+both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
+
+
+def rows_of(folder, study=STUDY, dims=2, **changes):
+    one = case(dims)
+    dataset = replace(one.dataset, **changes)
+    return [row for found in evaluate(one.classifier, dataset, study, folder) for row in found]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, rows_of(folder)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Every attack that was run and every training that detectors got."""
+    attacks, trainings = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "run", lambda *a, **k: attacks.append((a, k, run(*a, **k))) or attacks[-1][2])
+        patch.setattr(
+            "hfcviz.reference.fit_detectors", lambda t, *a, **k: trainings.append(t) or fit_detectors(t, *a, **k)
+        )
+        rows_of(tmp_path_factory.mktemp("watched"))
+    return attacks, trainings
+
+
+def test_there_is_a_row_for_each_attack_penalty_eps_and_detector(done):
+    _, rows = done
+    keys = [(row["eps_255"], row["attack"], row["detector"], row["penalty"]) for row in rows]
+    detectors = list(case().reference.detectors())
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == {
+        (eps, attack, name, penalty)
+        for eps in (8, 16)
+        for attack in ("PGD", "FGSM")
+        for name in detectors
+        for penalty in ("none", "HFC")
+    }
+
+
+def test_numbers_are_within_their_ranges_and_their_intervals(done):
+    for row in done[1]:
+        for name in ("auc", "tpr90"):
+            assert 0 <= row[f"{name}_low"] <= row[f"{name}_high"] <= 1
+            assert row[f"{name}_low"] - 0.05 <= row[name] <= row[f"{name}_high"] + 0.05
+        assert row["two_sided"] == max(row["auc"], 1 - row["auc"])
+        assert (row["attacked"], row["n"], row["negatives"]) == (40, 12, 24)
+        assert row["linf_255"] <= row["eps_255"] + 1e-3
+        assert set(row["layers"]) == (set() if "BU" in row["detector"] else set(case().classifier.layer_names))
+
+
+@both_ranks
+def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluation, "run", lambda *a, **k: seen.append((a, k)) or run(*a, **k))
+    rows_of(tmp_path, replace(STUDY, attacks=("PGD",), eps=(8 / 255,)), dims)
+    plain = [(a, k) for a, k in seen if k["penalty"] is None]
+    bound = [(a, k) for a, k in seen if k["penalty"] is not None]
+    assert len(plain) == len(bound) == 2, "40 images are two batches"
+    for (one, k1), (other, k2) in zip(plain, bound, strict=True):
+        assert one[0] == other[0] and k1["seeds"] == k2["seeds"]
+        assert torch.equal(one[2], other[2]) and torch.equal(one[3], other[3])
+
+
+def test_no_scan_trains_the_detectors_that_judge_it(watched):
+    _, trainings = watched
+    assert len(trainings) == 4
+    for training in trainings:
+        for part, share in ((training.negatives, 56), (training.adversarial, 28)):
+            assert len(part) == share
+    one = case()
+    test = {tuple(z) for z in one.reference.cohort["clean"].layers["block3"].round(5).tolist()}
+    clean = {tuple(z) for z in trainings[0].negatives.layers["block3"][:28].round(5).tolist()}
+    assert len(test & clean) == 28, "of 40 scans, 28 train"
+    seen = {tuple(z) for z in trainings[0].clean.layers["block3"].round(5).tolist()}
+    assert not seen & test
+
+
+def test_detectors_never_see_the_constrained_attack(watched):
+    attacks, trainings = watched
+    last = [(k, found) for a, k, found in attacks if k["penalty"] is not None]
+    assert last
+    adversarial = {tuple(z) for t in trainings for z in t.adversarial.layers["block3"].round(5).tolist()}
+    for _, found in last:
+        features = case().classifier.features(found)[1]["block3"].numpy().round(5)
+        assert not adversarial & {tuple(z) for z in features.tolist()}
+
+
+def test_a_planted_leak_is_visible(tmp_path):
+    """Detectors trained on the very samples that they judge do better: what the split protects from."""
+    one = case()
+    study = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    rows_of(tmp_path, study)
+    clean = kept(tmp_path, "clean", lambda: None, lambda one: ({}, {}), evaluation._from_arrays)
+    reference, _ = evaluation.reference_of(one.classifier, one.dataset, study, clean, None, tmp_path, "PGD", 8 / 255)
+    leaking = replace(reference, trains=~reference.trains)
+
+    def auc(judge):
+        part = {role: reference.part(role, trains=False) for role in reference.cohort}
+        scores = {role: judge.detectors(("SVM",))["SVM"].score(a) for role, a in part.items()}
+        return roc(np.concatenate([scores["clean"], scores["noise"]]), scores["attack"]).auc
+
+    assert auc(leaking) > auc(reference) + 0.05
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tmp_path, done, monkeypatch):
+    whole, rows = done
+    calls = []
+
+    def breaking(*a, **k):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return run(*a, **k)
+
+    monkeypatch.setattr(evaluation, "run", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        rows_of(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+    before = len(calls)
+    assert rows_of(tmp_path) == rows
+    batches = 2 * 2 * 2 * 2  # attacks, eps, penalties and batches
+    assert len(calls) - before < batches, "what was finished is not done again"
+    for path in (whole / "cells").iterdir():
+        assert (tmp_path / "cells" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_more_attacks_later_leave_what_is_there(tmp_path):
+    small = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    first = rows_of(tmp_path, small)
+    more = rows_of(tmp_path, replace(small, attacks=("PGD", "BIM")))
+    assert more[: len(first)] == first and {row["attack"] for row in more} == {"PGD", "BIM"}
+
+
+def test_memory_follows_the_batch_since_no_attack_sees_more_than_one(watched):
+    assert max(len(a[2]) for a, _, _ in watched[0]) == evaluation.BATCH
+
+
+def test_the_chosen_images_are_drawn_by_chance_from_all_classes(done):
+    folder, _ = done
+    with np.load(folder / "cells" / "clean.npz") as archive:
+        rows = archive["rows"]
+    assert len(rows) == 40 and (np.diff(rows) > 0).all()
+    assert not np.array_equal(rows, np.arange(40))
+
+
+# What cannot be used
+
+
+def short(dataset: Dataset, part: str, keep: np.ndarray) -> dict:
+    split = dataset.splits[part]
+    rows = np.flatnonzero(keep)
+    changed = Split(split.x[rows], split.y[rows], tuple(split.ids[row] for row in rows))
+    return {"splits": {**dataset.splits, part: changed}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"attacks": ("XYZ",)}, "must be one of PGD, .*; got XYZ"),
+        ({"penalties": ()}, "must be one of none, HFC; got none"),
+        ({"eps": (0.0,)}, "eps must be above 0 and at most 255/255; got 0"),
+        ({"limit": 5}, "limit must be at least 20 images.*; got 5"),
+        ({"constraint": HFC(components=200)}, "K must be smaller than the training images of each class; got 200 for"),
+    ],
+)
+def test_a_study_that_cannot_be_done_is_refused_before_anything_is_written(tmp_path, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        rows_of(tmp_path / "out", replace(STUDY, **change))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_that_does_not_fit_is_refused_before_anything_is_written(tmp_path):
+    one, out = case(), tmp_path / "out"
+    data = one.dataset
+    y = data.splits["train"].y
+    with pytest.raises(InputError, match="train part of random must hold images of every class; it has none of b"):
+        rows_of(out, **short(data, "train", y != 1))
+    with pytest.raises(InputError, match="must have the parts train, val and test; it lacks val"):
+        rows_of(out, splits={name: split for name, split in data.splits.items() if name != "val"})
+    with pytest.raises(InputError, match=r"must know the classes of random \(x, y, z\), but knows a, b, c"):
+        rows_of(out, class_names=("x", "y", "z"))
+    with pytest.raises(InputError, match="must know the classes"):
+        rows_of(out, class_names=("a", "b"))
+    assert not out.exists()
+    with pytest.raises(InputError, match=r"at least 20 correctly classified test images; .* gets 12 of 12 right"):
+        rows_of(out, **short(data, "test", np.arange(len(data.splits["test"])) >= 58))
+
+
+def test_numbered_classes_fit_any_model_with_as_many(tmp_path):
+    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
+    assert rows_of(tmp_path, study, class_names=("class 0", "class 1", "class 2"))
+
+
+def test_a_folder_of_another_evaluation_is_left_alone(tmp_path, done):
+    folder, _ = done
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    with pytest.raises(InputError, match="holds an evaluation with another study"):
+        rows_of(folder, replace(STUDY, seed=1))
+    with pytest.raises(InputError, match="another dataset and model"):
+        rows_of(folder, dims=3)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+def test_damaged_files_are_named(tmp_path, done):
+    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
+    rows = rows_of(tmp_path, study)
+    finished = next((tmp_path / "rows").iterdir())
+    finished.write_text("{half")
+    with pytest.raises(InputError, match=r"FGSM 8 .*is damaged: delete it"):
+        rows_of(tmp_path, study)
+    finished.unlink()
+    cell = tmp_path / "cells" / "FGSM HFC 8.npz"
+    cell.write_bytes(cell.read_bytes()[:500])
+    with pytest.raises(InputError, match=r"FGSM HFC 8\.npz is not readable"):
+        rows_of(tmp_path, study)
+    cell.unlink()
+    assert rows_of(tmp_path, study) == rows
+    (tmp_path / "recipe.json").write_text("[1")
+    with pytest.raises(InputError, match=r"recipe\.json is damaged"):
+        claim(tmp_path, {"study": 1})
+
+
+def test_the_recipe_says_what_was_evaluated(done):
+    recipe = json.loads((done[0] / "recipe.json").read_text())
+    assert recipe["model"]["sha256"] == case().classifier.digest
+    assert recipe["study"]["seed"] == 0 and recipe["study"]["constraint"]["weight"] == 2.0
