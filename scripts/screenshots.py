@@ -69,8 +69,10 @@ def wait_for(url: str, seconds: float = 60) -> None:
 def settle(page: Page) -> None:
     """Wait until the page has stopped running and its figures are drawn."""
     page.wait_for_selector("h1", timeout=60_000)
-    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
-    page.wait_for_timeout(2500)
+    page.wait_for_function(
+        "!document.querySelector('[data-test-script-state=running], [data-testid=stSkeleton]')", timeout=60_000
+    )
+    page.wait_for_timeout(4000)
 
 
 if __name__ == "__main__":

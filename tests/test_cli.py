@@ -488,3 +488,69 @@ def test_a_bundled_scan_goes_through(name, tmp_path, monkeypatch, capsys):
     assert main(["attack", "bundled:test-0007", "--bundle", name, "--steps", "2", "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= FILES
     assert "KD" in capsys.readouterr().out
+
+
+# A whole test set
+
+
+def evaluated(folder, out, *more):
+    words = ["evaluate", "--dataset", str(folder / "slices.npz"), "--model", str(folder), "--out", str(out)]
+    return main([*words, "--steps", "3", "--limit", "30", *more])
+
+
+def test_a_set_is_evaluated_and_again_it_is_only_read(folder, tmp_path, capsys, monkeypatch):
+    more = "--attacks", "PGD,FGSM", "--eps", "4,8", "--json", str(tmp_path / "rows.json")
+    assert evaluated(folder, tmp_path / "out", *more) == 0
+    out, _ = capsys.readouterr()
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert {(row["attack"], row["penalty"], row["eps_255"]) for row in rows} == {
+        (attack, penalty, eps) for attack in ("PGD", "FGSM") for penalty in ("none", "HFC") for eps in (4, 8)
+    }
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == rows
+    assert {"results.csv", "results.md", "recipe.json", "cells", "rows"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    assert "eps 8/255: without > with HFC" in out and "| KD |" in out and "not for clinical use" in out
+
+    def never(*arguments, **more):
+        raise AssertionError("nothing is attacked a second time")
+
+    monkeypatch.setattr("hfcviz.evaluation.run", never)
+    assert evaluated(folder, tmp_path / "out", *more) == 0
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--eps", "four"], "--eps must be numbers; got 'four'"),
+        (["--eps", "300"], "eps must be above 0 and at most 255/255; got 300"),
+        (["--limit", "ten"], "--limit must be whole numbers; got 'ten'"),
+        (["--steps", "0"], "--steps must be between 1 and 1000; got 0"),
+        (["--attacks", "PDG"], "must be one of PGD"),
+        (["--penalties", ""], "must be one of none, HFC; got none"),
+        (["--components", "64"], "K must be smaller than the training images of each class; got 64 for 60"),
+        (["--weight", "-1"], "HFC.weight must be between 0 and 1000; got -1"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_done_is_one_sentence(folder, tmp_path, capsys, flags, sentence):
+    assert evaluated(folder, tmp_path / "out", *flags) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and sentence in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_into_a_file_is_refused(folder, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert evaluated(folder, tmp_path / "out") == 2
+    assert "must be a folder that can be written" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_stopping_an_evaluation_says_that_it_can_go_on(folder, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hfcviz.evaluation.run", interrupted)
+    assert evaluated(folder, tmp_path / "out") == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
