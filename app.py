@@ -6,6 +6,7 @@ from hfcviz.ui import state
 
 PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
+    "cohort": st.Page("hfcviz/ui/pages/cohort.py", title="Cohort", icon=":material/groups:", url_path="cohort"),
     "data": st.Page(
         "hfcviz/ui/pages/data_model.py", title="Data & model", icon=":material/radiology:", url_path="data"
     ),

@@ -84,19 +84,9 @@ def evaluate(
     Raises InputError before any work when model, data set, study and folder do not fit together.
     """
     _check(classifier, dataset, study)
-    recipe = {
-        "dataset": {"name": dataset.name, "sha256": _digest(dataset)},
-        "model": {"name": classifier.name, "sha256": classifier.digest},
-        "study": study.as_dict(),
-        "torch": torch.__version__,
-    }
-    claim(folder, recipe)
     pairs = [(eps, attack) for eps in study.eps for attack in study.attacks]
     share = shares(progress, {"clean": 0.05, **{str(place): 0.95 / len(pairs) for place in range(len(pairs))}})
-    clean = kept(folder, "clean", lambda: _clean(classifier, dataset, study, share("clean")), _to_arrays, _from_arrays)
-    carried = (
-        study.constraint.fit(clean.train, clean.train_labels, seed=study.seed) if "HFC" in study.penalties else None
-    )
+    clean, carried = _begin(classifier, dataset, study, folder, share("clean"))
     for place, (eps, name) in enumerate(pairs):
         finished = folder / "rows" / f"{name} {eps * 255:g} {' '.join(study.penalties)}.json"
         if not finished.is_file():
@@ -104,6 +94,33 @@ def evaluate(
             write_text(finished, json.dumps(rows, indent=1))
         share(str(place))(1, f"{name} at {eps * 255:g}/255")
         yield read_rows(finished)
+
+
+def one_cohort(
+    classifier: Classifier, dataset: Dataset, study: Study, folder: Path, *, progress: Progress = silent
+) -> Reference:
+    """The cohort of the study's first attack and eps, as the Cohort page shows it; kept in `folder` as by `evaluate`."""
+    _check(classifier, dataset, study)
+    share = shares(progress, {"clean": 0.2, "cells": 0.8})
+    clean, carried = _begin(classifier, dataset, study, folder, share("clean"))
+    cells = share("cells")
+    return reference_of(classifier, dataset, study, clean, carried, folder, study.attacks[0], study.eps[0], cells)[0]
+
+
+def _begin(
+    classifier: Classifier, dataset: Dataset, study: Study, folder: Path, progress: Progress
+) -> tuple[Clean, FittedHFC | None]:
+    """What every cell needs, from a folder that belongs to this study."""
+    recipe = {
+        "dataset": {"name": dataset.name, "sha256": _digest(dataset)},
+        "model": {"name": classifier.name, "sha256": classifier.digest},
+        "study": study.as_dict(),
+        "torch": torch.__version__,
+    }
+    claim(folder, recipe)
+    clean = kept(folder, "clean", lambda: _clean(classifier, dataset, study, progress), _to_arrays, _from_arrays)
+    fits = "HFC" in study.penalties
+    return clean, study.constraint.fit(clean.train, clean.train_labels, seed=study.seed) if fits else None
 
 
 def _judge(

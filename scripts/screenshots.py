@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 SIZES = {"wide": 1440, "narrow": 820}
-PAGES = {"explore": "", "data": "data"}
+PAGES = {"explore": "", "cohort": "cohort", "data": "data"}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.bundle import open_bundle
+from hfcviz.reference import compare
 
 APP = Path(__file__).parent.parent / "app.py"
 DATA = "hfcviz/ui/pages/data_model.py"
@@ -21,12 +22,12 @@ def app(tmp_path, monkeypatch) -> AppTest:
     return AppTest.from_file(str(APP), default_timeout=120).run()
 
 
-def settle(app: AppTest, seconds: float = 120) -> AppTest:
+def settle(app: AppTest, key: str = "job", seconds: float = 120) -> AppTest:
     """Run the page until its job has ended and been taken over."""
     end = time.monotonic() + seconds
-    while app.session_state["job"] is not None:
+    while app.session_state[key] is not None:
         assert time.monotonic() < end, "the job did not end"
-        app.session_state["job"].wait(1)
+        app.session_state[key].wait(1)
         app.run()
     return app
 
@@ -135,3 +136,67 @@ def test_a_chosen_scan_is_the_one_that_is_run(app):
     name = chosen.key.removeprefix("use.")
     chosen.click().run()
     assert app.session_state["scan"].name == name
+
+
+COHORT = "hfcviz/ui/pages/cohort.py"
+
+
+def cohort(app: AppTest, seconds: float = 120) -> AppTest:
+    """The Cohort page once its detectors have judged."""
+    app.switch_page(COHORT).run()
+    end = time.monotonic() + seconds
+    while not app.dataframe:
+        assert time.monotonic() < end, "the cohort was not judged"
+        app.session_state["judged"][1].wait(1)
+        app.run()
+    return app
+
+
+def test_the_cohort_page_shows_the_table_that_the_reference_gives(app):
+    cohort(app)
+    assert not app.exception and not app.error
+    table = app.dataframe[0].value.set_index("detector")
+    for row in compare(open_bundle().reference):
+        label = {"attack": "PGD", "hidden": "PGD+HFC"}[row["role"]]
+        assert table.loc[row["detector"], f"AUC {label}"].startswith(f"{row['auc']:.2f} (")
+        assert ("inverted" in table.loc[row["detector"], f"AUC {label}"]) is (row["auc_high"] < 0.5)
+    app.toggle(key="cohort.paper").set_value(True).run()
+    assert list(app.dataframe[0].value.columns) == ["detector", "PGD"]
+    assert " > " in app.dataframe[0].value["PGD"][0]
+
+
+def test_a_selection_lists_its_scans_and_one_opens_on_the_explore_page(app):
+    cohort(app)
+    reference = open_bundle().reference
+    held_out = [name for name, trains in zip(reference.ids, reference.trains, strict=True) if not trains]
+    app.session_state["chosen"] = frozenset(held_out[3:5])
+    app.run()
+    offered = {one.key for one in app.button if one.key and one.key.startswith("open.")}
+    assert offered == {f"open.{name}" for name in held_out[3:5]}
+    app.button(key=f"open.{held_out[4]}").click().run()
+    assert app.session_state["scan"].name == held_out[4]
+
+
+def test_a_live_cohort_replaces_the_bundled_one_and_goes_back(app):
+    cohort(app)
+    app.number_input(key="cohort.limit").set_value(24)
+    app.selectbox(key="cohort.attack").set_value("FGSM").run()
+    button(app, "Evaluate").click().run()
+    settle(app, "cohort_job", 240)
+    cohort(app)
+    assert not app.exception and not app.error
+    assert len(app.session_state["cohort"].ids) == 24
+    assert any("**FGSM** at 8/255, 1 step," in text.value for text in app.markdown)
+    button(app, "Back to the bundled cohort").click().run()
+    assert any("**PGD** at 8/255" in text.value for text in cohort(app).markdown)
+
+
+def test_too_few_scans_are_one_sentence_and_the_cohort_stays(app):
+    cohort(app)
+    app.number_input(key="cohort.limit").set_value(5).run()
+    button(app, "Evaluate").click().run()
+    settle(app, "cohort_job")
+    assert [error.value for error in app.error] == [
+        "limit must be at least 20 images, for detectors to be trained and judged; got 5."
+    ]
+    assert app.session_state["cohort"] is None

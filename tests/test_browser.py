@@ -101,3 +101,35 @@ def test_a_file_that_is_no_scan_is_one_sentence(page):
     alert = page.locator("[data-testid=stAlert]").first
     alert.wait_for(timeout=WAIT)
     assert "notes.png" in alert.inner_text()
+
+
+def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
+    page.get_by_role("link", name="Cohort").click()
+    scatter = page.locator(".st-key-cohort-scatter")
+    scatter.locator(".main-svg").first.wait_for(timeout=WAIT)
+    idle(page)
+    assert page.get_by_text("Nothing is selected").count() == 1
+    assert page.locator(".st-key-chart-roc path.point").count() == 0
+    scatter.scroll_into_view_if_needed()
+    area = scatter.locator(".nsewdrag").first.bounding_box()
+    corners = [(0.02, 0.02), (0.25, 0.02), (0.25, 0.4), (0.02, 0.4), (0.02, 0.04)]  # some of the PGD points
+    places = [(area["x"] + across * area["width"], area["y"] + down * area["height"]) for across, down in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=10)
+    page.mouse.up()
+    export = page.get_by_role("button", name=re.compile(r"CSV of \d+ selected scans"))
+    export.wait_for(timeout=WAIT)
+    idle(page)
+    count = int(re.search(r"\d+", export.inner_text())[0])
+    assert 0 < count < 118
+    assert page.locator(".st-key-chart-roc path.point").count() == 2 * 8 * count, "two attacks, eight detectors"
+    strips = page.locator(".st-key-chart-scores path.point")
+    opacities = strips.evaluate_all("points => points.map(point => Number(point.style.opacity))")
+    assert len(opacities) == 4 * 118 and sum(value == 1 for value in opacities) == 4 * count
+    assert min(opacities) > 0, "the rest dims, it does not disappear"
+    last = page.locator("[class*='st-key-open-']").last.get_by_role("button")
+    name = last.inner_text()
+    last.click()
+    page.locator("[data-testid=stSidebar]").get_by_text(name).wait_for(timeout=WAIT)

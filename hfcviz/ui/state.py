@@ -55,6 +55,9 @@ def start() -> None:
         st.session_state.job = None
         st.session_state.embeddings = {}
         st.session_state.message = None
+        st.session_state.cohort = None
+        st.session_state.cohort_job = None
+        st.session_state.chosen = frozenset()
 
 
 def scan_of(scan_id: str) -> ChosenScan:

@@ -76,7 +76,7 @@ def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
     recipe = outcome.recipe
     attack = recipe["plan"]["attack"]
     shown = (
-        f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} steps of "
+        f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} step{'s' * (attack['steps'] != 1)} of "
         f"{attack['step_size'] * 255:.3g}/255, seed {recipe['plan']['seed']}."
     )
     if doubt := panels.caution(outcome):
