@@ -5,6 +5,7 @@ One worker for the whole process, because hooks, dropout switches and random see
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ _log = logging.getLogger("hfcviz")
 _ids = count(1)
 _queue: SimpleQueue[tuple[Job[Any], Callable[[Progress], Any]]] = SimpleQueue()
 _worker: threading.Thread | None = None
+_current: Job[Any] | None = None
 _worker_lock = threading.Lock()
 
 
@@ -117,6 +119,17 @@ class Job(Generic[T]):
         self._finished.set()
 
 
+def _leave() -> None:
+    """At the end of the process: a worker that is torn down within PyTorch takes the whole process down with an abort."""
+    job = _current
+    if job is not None:
+        job.cancel()
+        job.wait(10)
+
+
+atexit.register(_leave)
+
+
 def submit(work: Callable[[Progress], T], name: str) -> Job[T]:
     """Queue `work(progress)`; jobs run one at a time, in the order they were submitted."""
     global _worker
@@ -136,8 +149,11 @@ def _serve() -> None:
 
 def _run_next() -> None:
     # A function of its own: its locals go when it returns, so the idle worker keeps no job and no result alive.
+    global _current
     job, work = _queue.get()
+    _current = job
     job._run(work)
+    _current = None
 
 
 def _sentence(name: str, error: BaseException) -> str:

@@ -16,6 +16,7 @@ from hfcviz.evaluation import Study, evaluate
 from hfcviz.ledger import claim, kept
 from hfcviz.metrics import roc
 from hfcviz.penalties import HFC
+from hfcviz.reference import scan_seeds
 from hfcviz.settings import InputError
 
 STUDY = Study(("PGD", "FGSM"), ("none", "HFC"), (8 / 255, 16 / 255), limit=40, steps=4, constraint=HFC(weight=2.0))
@@ -68,7 +69,7 @@ def test_numbers_are_within_their_ranges_and_their_intervals(done):
             assert row[f"{name}_low"] - 0.05 <= row[name] <= row[f"{name}_high"] + 0.05
         assert row["two_sided"] == max(row["auc"], 1 - row["auc"])
         assert (row["attacked"], row["n"], row["negatives"]) == (40, 12, 24)
-        assert row["linf_255"] <= row["eps_255"] + 1e-3
+        assert row["linf_255"] == pytest.approx(row["eps_255"], abs=1e-3), "some pixel uses the whole budget"
         assert set(row["layers"]) == (set() if "BU" in row["detector"] else set(case().classifier.layer_names))
 
 
@@ -83,6 +84,20 @@ def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, 
     for (one, k1), (other, k2) in zip(plain, bound, strict=True):
         assert one[0] == other[0] and k1["seeds"] == k2["seeds"]
         assert torch.equal(one[2], other[2]) and torch.equal(one[3], other[3])
+
+
+@both_ranks
+def test_a_cell_holds_what_one_attack_on_all_images_at_once_gives(tmp_path, dims):
+    one, study = case(dims), replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    cohort = evaluation.one_cohort(one.classifier, one.dataset, study, tmp_path)
+    rows = [one.test.ids.index(name) for name in cohort.ids]
+    x, targets = torch.from_numpy(one.test.images(rows)), torch.from_numpy(cohort.targets)
+    carried = study.constraint.fit(cohort.train, cohort.train_labels)
+    for role, penalty in (("attack", None), ("hidden", carried)):
+        attack = study.attack("PGD", 8 / 255)
+        found = run(attack, one.classifier, x, targets, penalty=penalty, seeds=scan_seeds(0, len(rows)))
+        expected = one.classifier.features(found)[1]["block3"].detach().numpy()
+        np.testing.assert_allclose(cohort.cohort[role].layers["block3"], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_no_scan_trains_the_detectors_that_judge_it(watched):

@@ -247,3 +247,23 @@ def test_a_forgotten_job_leaves_nothing_behind() -> None:
 def test_jobs_need_neither_streamlit_nor_torch() -> None:
     line = "import sys, hfcviz.jobs; sys.exit('streamlit' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", line], cwd=ROOT).returncode == 0
+
+
+def test_a_running_job_is_stopped_before_the_process_ends() -> None:
+    code = """
+import threading, time
+from hfcviz.jobs import submit
+begun = threading.Event()
+def work(progress):
+    begun.set()
+    try:
+        while True:
+            progress(0.5, "on and on")
+            time.sleep(0.01)
+    finally:
+        print("left in order")
+submit(work, "endless")
+begun.wait()
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "left in order\n", "")
