@@ -21,7 +21,8 @@ def declare(command: argparse.ArgumentParser) -> None:
         "--dataset",
         metavar="NAME_OR_PATH",
         default="brain2d",
-        help="brain2d (default), a MedMNIST .npz, a folder or zip ROOT/{train,val,test}/CLASS/file, or a CSV of file and label",
+        help="brain2d (default), a MedMNIST set such as pneumoniamnist, an .npz, a folder or zip "
+        "ROOT/{train,val,test}/CLASS/file, or a CSV of file and label",
     )
     command.add_argument(
         "--model",

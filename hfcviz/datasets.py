@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from hfcviz.folders import from_table, from_tree
+from hfcviz.medmnist import MEDMNIST, fetch
 from hfcviz.scans import Scan, prepare
 from hfcviz.settings import InputError
 
@@ -82,8 +83,8 @@ DATASETS: dict[str, Source] = {
 
 
 def load_dataset(name_or_path: str | Path) -> Dataset:
-    """The data set of a name in DATASETS, of an .npz file in the MedMNIST layout, of a folder or zip of images
-    (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
+    """The data set of a name in DATASETS or MEDMNIST (which are downloaded), of an .npz file in the MedMNIST layout, of a
+    folder or zip of images (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
 
     An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
@@ -91,11 +92,14 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
 
     Layout: Yang et al. 2023, "MedMNIST v2", https://doi.org/10.1038/s41597-022-01721-8.
     """
-    source = DATASETS.get(str(name_or_path))
-    path = source.path if source else Path(name_or_path)
+    source, known = DATASETS.get(str(name_or_path)), MEDMNIST.get(str(name_or_path))
+    path = source.path if source else fetch(str(name_or_path)) if known else Path(name_or_path)
     if not path.exists():
-        known = ", ".join(DATASETS)
-        raise InputError(f"Data set {str(name_or_path)!r} is neither a file nor a bundled set; bundled: {known}.")
+        names = ", ".join(DATASETS)
+        raise InputError(
+            f"Data set {str(name_or_path)!r} is neither a file nor a bundled set; bundled: {names}; MedMNIST: "
+            f"{', '.join(MEDMNIST)}."
+        )
     if path.is_dir() or path.suffix.lower() == ".zip":
         arrays = from_tree(path)
     elif path.suffix.lower() == ".csv":
@@ -130,6 +134,8 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             f"{path.name} has the label {highest}, but labels must lie between 0 and {len(class_names) - 1}"
             f" because it names {len(class_names)} classes."
         )
+    if known and len(known.classes) == len(class_names):
+        class_names = known.classes
     about = source.about if source else f"Read from {path.name}."
     return Dataset(str(name_or_path) if source else path.stem, class_names, MappingProxyType(found), about)
 
