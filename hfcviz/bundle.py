@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hfcviz.datasets import DATASETS, Dataset, load_dataset
-from hfcviz.experiment import Outcome, load_outcome
 from hfcviz.models import MODELS, Classifier, describe_model, load_model
+from hfcviz.outcome import Outcome, load_outcome
 from hfcviz.reference import Reference, load_reference
 from hfcviz.settings import InputError
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hfcviz.bundle import Bundle
-    from hfcviz.experiment import Outcome, Plan
+    from hfcviz.outcome import Outcome, Plan
 
 NOTE = "For research and teaching, not for clinical use."
 BUNDLED = "bundled:"
@@ -78,7 +78,8 @@ def perform(arguments: argparse.Namespace) -> None:
     with all_or_nothing(arguments.out) as folder:
         from hfcviz import panels, scans
         from hfcviz.bundle import open_bundle
-        from hfcviz.experiment import report, run_experiment
+        from hfcviz.experiment import run_experiment
+        from hfcviz.outcome import report
         from hfcviz.store import Store
 
         bundle = open_bundle(arguments.bundle)
@@ -110,7 +111,7 @@ def perform(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace) -> Plan:
     """The plan that the flags spell; InputError for a flag out of its limits or without effect."""
     from hfcviz.attacks import ATTACKS
-    from hfcviz.experiment import Plan
+    from hfcviz.outcome import Plan
     from hfcviz.penalties import PENALTIES
 
     attack, penalty = ATTACKS[arguments.attack], PENALTIES[arguments.penalty]

@@ -89,7 +89,7 @@ def fetch(name: str) -> Path:
     talk = logging.getLogger("monai.apps")
     before = talk.level
     try:
-        talk.setLevel(logging.ERROR)  # it writes to standard output, which belongs to results
+        talk.setLevel(logging.CRITICAL)  # it writes to standard output, which belongs to results
         folder.mkdir(parents=True, exist_ok=True)
         download_url(address, path, hash_val=MEDMNIST[name].md5, hash_type="md5", progress=True)
     except Exception as error:  # no network, a full disk, a changed file: each library layer has its own kinds

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hfcviz import charts, figures
-from hfcviz.experiment import Outcome
+from hfcviz.outcome import Outcome
 from hfcviz.penalties import HFC
 from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
 from hfcviz.reference import Reference

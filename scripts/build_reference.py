@@ -20,7 +20,8 @@ import torch
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS, run, runner_up
 from hfcviz.bundle import open_bundle
-from hfcviz.experiment import Plan, run_experiment, save_outcome
+from hfcviz.experiment import run_experiment
+from hfcviz.outcome import Plan, save_outcome
 from hfcviz.panels import embed_layer
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS

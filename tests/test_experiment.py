@@ -12,8 +12,9 @@ from bundles import ATTACK, CONSTRAINT, case, one_thread  # noqa: F401
 from hfcviz import experiment
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS, run
-from hfcviz.experiment import Plan, choose_target, load_outcome, report, run_experiment, save_outcome
+from hfcviz.experiment import choose_target, run_experiment
 from hfcviz.jobs import Cancelled
+from hfcviz.outcome import Plan, load_outcome, report, save_outcome, to_arrays
 from hfcviz.reference import save_reference
 from hfcviz.settings import InputError
 from hfcviz.store import Store
@@ -29,7 +30,7 @@ def perform(dims=2, plan=QUICK, **rest):
 
 def content(outcome):
     """Everything in an outcome, as bytes and text."""
-    arrays, about = experiment._to_arrays(outcome)
+    arrays, about = to_arrays(outcome)
     return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}, json.dumps(about)
 
 

@@ -8,7 +8,8 @@ from bundles import ATTACK, CONSTRAINT, case, one_thread  # noqa: F401
 from sklearn.decomposition import PCA
 
 from hfcviz import panels
-from hfcviz.experiment import Plan, load_outcome, run_experiment, save_outcome
+from hfcviz.experiment import run_experiment
+from hfcviz.outcome import Plan, load_outcome, save_outcome
 from hfcviz.palette import COLOURS
 from hfcviz.panels import (
     all_figures,

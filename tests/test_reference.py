@@ -14,7 +14,8 @@ from hfcviz import reference as module
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS, run
 from hfcviz.datasets import Dataset, Split
-from hfcviz.experiment import Plan, run_experiment, save_outcome
+from hfcviz.experiment import run_experiment
+from hfcviz.outcome import Plan, save_outcome
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.reference import (
     build_reference,

@@ -7,7 +7,8 @@ import streamlit as st
 from hfcviz import jobs
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import Bundle
-from hfcviz.experiment import Plan, run_experiment
+from hfcviz.experiment import run_experiment
+from hfcviz.outcome import Plan
 from hfcviz.penalties import PENALTIES
 from hfcviz.settings import InputError
 from hfcviz.store import digest

@@ -9,7 +9,7 @@ import streamlit as st
 
 from hfcviz import jobs
 from hfcviz.bundle import Bundle, open_bundle
-from hfcviz.experiment import Outcome
+from hfcviz.outcome import Outcome
 from hfcviz.panels import flat
 from hfcviz.projections import Embedding
 from hfcviz.store import Store, digest, load_arrays

@@ -12,7 +12,7 @@ import streamlit as st
 from hfcviz import panels, scans
 from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
-from hfcviz.experiment import Outcome, Plan, report
+from hfcviz.outcome import Outcome, Plan, report
 from hfcviz.projections import PROJECTIONS
 from hfcviz.store import digest
 from hfcviz.ui import controls, state
