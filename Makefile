@@ -33,4 +33,5 @@ check: setup-test
 	$(OURS) -c "from importlinter.cli import lint_imports_command as main; main(['--no-logo'])"
 
 bench: setup-test
-	@$(OURS) -m benchmarks.run
+	@$(OURS) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/bench -r requirements-bench.txt
+	@$(OURS) -m benchmarks.run; first=$$?; $(OURS) -m benchmarks.rivals && exit $$first
