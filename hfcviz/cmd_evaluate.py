@@ -60,14 +60,16 @@ def perform(arguments: argparse.Namespace) -> None:
     declared = {option.name for option in options(HFC)}
     given = {name: value for name, value in vars(arguments).items() if name in declared}
     constraint = take(HFC(), given)
-    eps = [_number(text, "--eps", float) / 255 for text in _names(arguments.eps)]
+    eps = list(dict.fromkeys(_number(text, "--eps", float) / 255 for text in _names(arguments.eps)))
     limit = None if arguments.limit is None else int(_number(arguments.limit, "--limit", int))
     steps = int(_number(arguments.steps, "--steps", int))
+    if arguments.json is not None and arguments.json.is_dir():
+        raise InputError(f"--json must be a file, but {arguments.json} is a folder: name a file in it.")
     if not 1 <= steps <= 1000:
         raise InputError(f"--steps must be between 1 and 1000; got {steps}.")
 
     from hfcviz.datasets import load_dataset
-    from hfcviz.evaluation import Study, evaluate
+    from hfcviz.evaluation import Study, all_rows, evaluate
     from hfcviz.ledger import write_text
     from hfcviz.models import load_model
     from hfcviz.tables import as_json, as_paper, write_tables
@@ -88,7 +90,7 @@ def perform(arguments: argparse.Namespace) -> None:
         try:
             for found in evaluate(classifier, dataset, study, arguments.out, progress=progress):
                 rows += found
-                names = write_tables(rows, arguments.out)
+                names = write_tables(all_rows(arguments.out), arguments.out)
         except OSError as error:
             raise InputError(
                 f"--out must be a folder that can be written, but {arguments.out} cannot ({error.strerror}): choose another."
@@ -96,7 +98,7 @@ def perform(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_text(arguments.json, as_json(rows))
     print(as_paper(rows))
-    print(f"{len(rows)} rows in {arguments.out}: {', '.join(names)}")
+    print(f"{len(all_rows(arguments.out))} rows in {arguments.out}: {', '.join(names)}")
     print(NOTE)
 
 

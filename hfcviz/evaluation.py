@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from hfcviz import __version__
 from hfcviz.activations import Activations, concatenate, extract
 from hfcviz.attacks import ATTACKS, Attack, run, runner_up
 from hfcviz.datasets import Dataset, Split
+from hfcviz.detectors import DETECTORS, LID
+from hfcviz.folders import patients_of
 from hfcviz.ledger import claim, kept, read_rows, write_text
+from hfcviz.metrics import bootstrap_interval
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, PENALTIES, FittedHFC
 from hfcviz.reference import DROPOUT_PASSES, TRAINING_SHARE, Reference, compare, noisy, scan_seeds, shares
@@ -88,7 +93,7 @@ def evaluate(
     share = shares(progress, {"clean": 0.05, **{str(place): 0.95 / len(pairs) for place in range(len(pairs))}})
     clean, carried = _begin(classifier, dataset, study, folder, share("clean"))
     for place, (eps, name) in enumerate(pairs):
-        finished = folder / "rows" / f"{name} {eps * 255:g} {' '.join(study.penalties)}.json"
+        finished = folder / "rows" / f"{name} {_n(eps)} {' '.join(study.penalties)}.json"
         if not finished.is_file():
             rows = _judge(classifier, dataset, study, clean, carried, folder, name, eps, share(str(place)))
             write_text(finished, json.dumps(rows, indent=1))
@@ -107,17 +112,23 @@ def one_cohort(
     return reference_of(classifier, dataset, study, clean, carried, folder, study.attacks[0], study.eps[0], cells)[0]
 
 
+def make_recipe(classifier: Classifier, dataset: Dataset, study: Study) -> dict[str, Any]:
+    """All that a cell depends on, but which attack, penalty and eps it is of."""
+    packages = ("torch", "monai", "scikit-learn", "numpy")
+    return {
+        "dataset": {"name": dataset.name, "sha256": _digest(dataset)},
+        "model": {"name": classifier.name, "sha256": classifier.digest},
+        "study": study.as_dict(),
+        "attacks": {name: attack.as_dict() for name, attack in ATTACKS.items()},
+        "versions": {"hfcviz": __version__} | {name: version(name) for name in packages},
+    }
+
+
 def _begin(
     classifier: Classifier, dataset: Dataset, study: Study, folder: Path, progress: Progress
 ) -> tuple[Clean, FittedHFC | None]:
     """What every cell needs, from a folder that belongs to this study."""
-    recipe = {
-        "dataset": {"name": dataset.name, "sha256": _digest(dataset)},
-        "model": {"name": classifier.name, "sha256": classifier.digest},
-        "study": study.as_dict(),
-        "torch": torch.__version__,
-    }
-    claim(folder, recipe)
+    claim(folder, make_recipe(classifier, dataset, study))
     clean = kept(folder, "clean", lambda: _clean(classifier, dataset, study, progress), _to_arrays, _from_arrays)
     fits = "HFC" in study.penalties
     return clean, study.constraint.fit(clean.train, clean.train_labels, seed=study.seed) if fits else None
@@ -138,7 +149,7 @@ def _judge(
     labels = {"attack": "none", "hidden": "HFC"}
     about = {
         role: {
-            "success": float((cohort.cohort[role].predicted == cohort.targets).mean()),
+            **_share(cohort.cohort[role].predicted == cohort.targets),
             "mean_confidence": float(_chance(cohort.cohort[role], cohort.targets).mean()),
             "linf_255": float(test[role].max() * 255),
             "attacked": len(cohort.ids),
@@ -205,13 +216,16 @@ def reference_of(
             lambda arrays, about: (Activations.from_arrays(arrays, "activations"), arrays["linf"]),
         )
 
-    cells = {"noise": cell(f"noise {eps * 255:g}", "noise", None)}
+    cells = {"noise": cell(f"noise {_n(eps)}", "noise", None)}
     for role, penalty in roles.items():
-        cells[role] = cell(f"{name} {'none' if penalty is None else 'HFC'} {eps * 255:g}", role, penalty)
+        cells[role] = cell(f"{name} {'none' if penalty is None else 'HFC'} {_n(eps)}", role, penalty)
     share("detectors")(0, f"detectors on {name}")
     trains = np.zeros(len(clean.rows), dtype=bool)
-    order = np.random.default_rng(study.seed).permutation(len(clean.rows))
-    trains[order[: round(TRAINING_SHARE * len(order))]] = True
+    # By patient, where names tell of them: a patient's images must not train and judge.
+    patients = np.array(patients_of([test.ids[row] for row in clean.rows]))
+    for who in np.random.default_rng(study.seed).permutation(np.unique(patients)):
+        if trains.sum() < round(TRAINING_SHARE * len(trains)):
+            trains[patients == who] = True
     cohort = {"clean": clean.chosen} | {role: activations for role, (activations, _) in cells.items()}
     recipe = {"seed": study.seed, "attack_name": name, "attack": attack.as_dict(), **clean.counts}
     ids = tuple(test.ids[row] for row in clean.rows)
@@ -253,7 +267,12 @@ def _check(classifier: Classifier, dataset: Dataset, study: Study) -> None:
             raise InputError(
                 f"The {part} part of {dataset.name} must hold images of every class; it has none of {name}."
             )
-    fewest = int(np.bincount(dataset.splits["train"].y).min())
+    fewest, neighbours = int(np.bincount(dataset.splits["train"].y).min()), LID().k
+    if fewest < 2 or len(dataset.splits["train"]) <= neighbours:
+        raise InputError(
+            f"The train part of {dataset.name} must hold 2 images of each class and more than {neighbours} in all (LID's k); it "
+            f"holds {len(dataset.splits['train'])}: add images."
+        )
     if "HFC" in study.penalties and fewest <= study.constraint.components:
         raise InputError(
             f"K must be smaller than the training images of each class; got {study.constraint.components} for {fewest}: lower K."
@@ -302,6 +321,29 @@ def _to_arrays(clean: Clean) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Clean:
     parts = {name: Activations.from_arrays(arrays, name) for name in ("train", "calibration", "chosen")}
     return Clean(**parts, train_labels=arrays["train_labels"], rows=arrays["rows"], counts=about["counts"])
+
+
+def all_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all that is finished in a folder, whichever commands asked for it, each once."""
+    found = [row for path in sorted((folder / "rows").glob("*.json")) for row in read_rows(path)]
+    keys = ("eps_255", "attack", "detector", "penalty")
+    once = {tuple(row[key] for key in keys): row for row in found}
+    orders = [list(collection) for collection in (ATTACKS, DETECTORS, PENALTIES)]
+    return [
+        once[key]
+        for key in sorted(
+            once, key=lambda key: (key[0], *(order.index(n) for order, n in zip(orders, key[1:], strict=True)))
+        )
+    ]
+
+
+def _n(eps: float) -> str:
+    return f"{eps * 255:.10g}"
+
+
+def _share(hits: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap_interval(lambda values: float(values.mean()), hits)
+    return {"success": float(hits.mean()), "success_low": low, "success_high": high}
 
 
 def _chance(a: Activations, targets: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -39,18 +41,18 @@ class Entry(NamedTuple):
 def from_tree(path: Path) -> dict[str, np.ndarray]:
     """The images of a folder or zip ROOT/{train,val,test}/CLASS/file, as {part}_images, _labels, _ids and class_names."""
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        entries = [_placed(path.name, file.relative_to(path).as_posix(), file.read_bytes) for file in files]
+        found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*"))}
+        entries = [_placed(path.name, name, file.read_bytes) for name, file in found.items() if _wanted(name)]
         return _arrays(path.name, entries)
     try:
         with zipfile.ZipFile(path) as archive:
-            files_inside = sorted(name for name in archive.namelist() if name.lower().endswith(SUFFIXES))
+            files_inside = sorted(filter(_wanted, archive.namelist()))
 
             def reader(name: str) -> Callable[[], bytes]:
                 return lambda: archive.read(name)
 
             return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside])
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name} cannot be read as a zip: {error}; copy or download it again.") from error
 
 
@@ -73,6 +75,8 @@ def from_table(path: Path) -> dict[str, np.ndarray]:
         if len(row) < len(header):
             raise InputError(f"Row {number} of {path.name} must have {len(header)} columns; it has {len(row)}.")
         name, label = row[0].strip(), row[1].strip()
+        if not name or not label:
+            raise InputError(f"Row {number} of {path.name} must name a file and its label; got {name!r} and {label!r}.")
         candidates = [place / (name + suffix) for place in places for suffix in ("", *SUFFIXES)]
         found = next((file for file in candidates if file.is_file()), None)
         if found is None:
@@ -82,6 +86,12 @@ def from_table(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"Row {number} of {path.name} must name a part of {', '.join(PARTS)}; got {given!r}.")
         entries.append(Entry(PARTS[given], label, name, found.read_bytes))
     return _arrays(path.name, entries)
+
+
+def _wanted(name: str) -> bool:
+    """Whether a file is an image and not what a Mac or an editor leaves beside it."""
+    parts = PurePosixPath(name).parts
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _placed(source: str, name: str, read: Callable[[], bytes]) -> Entry:
@@ -95,6 +105,11 @@ def _arrays(source: str, entries: list[Entry]) -> dict[str, np.ndarray]:
     labels = sorted({entry.label for entry in entries}, key=lambda text: (not text.isdecimal(), len(text), text))
     if len(labels) < 2:
         raise InputError(f"{source} must hold images of two classes or more; got {len(labels)} ({', '.join(labels)}).")
+    twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{source} must hold each image once, or it may train and judge; {twice[0]} is there twice: remove one of them."
+        )
     parts = split_off(entries)
     pictures: dict[str, np.ndarray] = {}
     size: tuple[int, ...] | None = None
@@ -129,6 +144,8 @@ def _pixels(source: str, entry: Entry) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(entry.read())) as image:
+            if image.mode.startswith("I"):  # 16 bits
+                return np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8)
             picture = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{entry.name} of {source} cannot be read as an image: remove it or copy it again.") from error
@@ -141,14 +158,11 @@ def split_off(entries: Iterable[Entry]) -> list[str]:
     """The part of every entry, where a missing test or validation part is taken from the training part.
 
     What a digest of the patient's name decides never changes with the order or number of files, and keeps a patient's
-    images together. The name is what stands before the last number of a file's name, or "person123" at its start, as in
-    Kermany et al. 2018; where that would leave fewer than 20 patients, each file counts as one.
+    images together.
     """
     listed = list(entries)
     parts = [entry.part for entry in listed]
-    patients = [patient(entry.name) for entry in listed]
-    if len(set(patients)) < 20:
-        patients = [entry.name for entry in listed]
+    patients = patients_of([entry.name for entry in listed])
     for wanted, share in SHARES.items():
         if wanted not in parts:
             chance = [int(hashlib.sha256(f"{wanted} {who}".encode()).hexdigest()[:8], 16) / 2**32 for who in patients]
@@ -158,8 +172,18 @@ def split_off(entries: Iterable[Entry]) -> list[str]:
     return parts
 
 
+def patients_of(names: Sequence[str]) -> list[str]:
+    """Whose image each file is, as far as the names tell; where that would leave fewer than 20, each file counts as one.
+
+    A patient is "person123" or "IM-0123" at the start of a file's name, as in Kermany et al. 2018, else what stands before
+    the name's last number.
+    """
+    found = [patient(name) for name in names]
+    return found if len(set(found)) >= 20 else list(names)
+
+
 def patient(name: str) -> str:
-    """Whose image a file is, as far as its name tells."""
-    *_, label, file = ("", *PurePosixPath(name).parts)
-    found = re.match(r"person\d+|.+(?=[-_ ]\d+$)", PurePosixPath(file).stem)
-    return f"{label}/{found[0] if found else PurePosixPath(file).stem}"
+    """The part of a file's name that tells the patient."""
+    stem = PurePosixPath(name).stem
+    found = re.match(r"person\d+|(?:NORMAL\d*-)?IM-\d+|.+(?=[-_ ]\d+$)", stem)
+    return found[0] if found else stem

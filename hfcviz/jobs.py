@@ -24,6 +24,7 @@ _ids = count(1)
 _queue: SimpleQueue[tuple[Job[Any], Callable[[Progress], Any]]] = SimpleQueue()
 _worker: threading.Thread | None = None
 _current: Job[Any] | None = None
+_leaving = threading.Event()
 _worker_lock = threading.Lock()
 
 
@@ -121,6 +122,7 @@ class Job(Generic[T]):
 
 def _leave() -> None:
     """At the end of the process: a worker that is torn down within PyTorch takes the whole process down with an abort."""
+    _leaving.set()
     job = _current
     if job is not None:
         job.cancel()
@@ -152,6 +154,8 @@ def _run_next() -> None:
     global _current
     job, work = _queue.get()
     _current = job
+    if _leaving.is_set():
+        job.cancel()
     job._run(work)
     _current = None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,9 +38,10 @@ def kept(
 def claim(folder: Path, recipe: dict[str, Any]) -> None:
     """Make the folder of this evaluation, or go on in it; InputError when it is that of another."""
     path = folder / "recipe.json"
-    if not path.is_file():
-        write_text(path, json.dumps(recipe, indent=1))
-        return
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:  # the first one to come
+            file.write(json.dumps(recipe, indent=1))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         differing = [key for key in recipe if digest(found.get(key)) != digest(json.loads(json.dumps(recipe[key])))]
@@ -60,6 +63,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_text(path: Path, text: str) -> None:
     """The old file or the new one, never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

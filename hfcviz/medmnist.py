@@ -1,7 +1,7 @@
 """MedMNIST sets by name: fetched once, checked by their MD5, and kept.
 
 Yang et al. 2023, "MedMNIST v2", https://doi.org/10.1038/s41597-022-01721-8; files of https://zenodo.org/record/6496656
-(CC BY 4.0). ChestMNIST is left out, since its images have several labels each.
+(CC BY 4.0). ChestMNIST is left out, since its images have several labels each, and TissueMNIST for its size.
 """
 
 from __future__ import annotations

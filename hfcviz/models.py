@@ -10,9 +10,10 @@ import functools
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ MODELS: dict[str, Path] = {
 class Classifier:
     """A trained network in evaluation mode with frozen weights; images in [0, 1] go in, normalisation happens inside.
 
-    One thread at a time: a call hangs hooks on the shared network while it runs.
+    Safe to share between threads: a call hangs hooks on the network while it runs, so calls take turns.
     """
 
     net: nn.Module
@@ -48,6 +49,7 @@ class Classifier:
     """(C, *spatial)"""
     mean: float = 0.0
     std: float = 1.0
+    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False, init=False)
 
     def __post_init__(self) -> None:
         modules = dict(self.net.named_modules())
@@ -63,7 +65,8 @@ class Classifier:
             raise InputError(
                 f"Model {self.name!r} takes images of shape {expected}; got {got}: resize or crop them first."
             )
-        return self.net((x - self.mean) / self.std)
+        with self._turn:
+            return self.net((x - self.mean) / self.std)
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (N, K) and {layer: mean over space of its output (N, C_l)} in order of depth; one pass, differentiable."""
@@ -73,7 +76,7 @@ class Classifier:
             # Reduced (or copied) at once, so that an in-place activation further on cannot change what was kept.
             found[name] = output.flatten(2).mean(-1) if output.ndim > 2 else output.clone()
 
-        with _output_hooks({name: functools.partial(keep, name) for name in self.layer_names}, self.net):
+        with self._turn, _output_hooks({name: functools.partial(keep, name) for name in self.layer_names}, self.net):
             logits = self(x)
         return logits, {name: found[name] for name in self.layer_names}
 
@@ -99,7 +102,7 @@ class Classifier:
             kept = (torch.rand(shape, generator=generator) >= module.p).to(output)
             return output * kept / max(1 - module.p, 1e-6)
 
-        with torch.no_grad():
+        with self._turn, torch.no_grad():
             if all(path.startswith(f"{self.head}.") or path == self.head for path in dropouts):
                 # Everything before the head is the same in every pass: run it once.
                 feature = self.features(x)[1][self.layer_names[-1]]

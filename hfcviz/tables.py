@@ -56,7 +56,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
                 f"| {row['attack']} | {row['penalty']} | {row['detector']} "
                 f"| {row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f}){inverted} | {row['two_sided']:.3f} "
                 f"| {row['tpr90']:.3f} ({row['tpr90_low']:.3f} to {row['tpr90_high']:.3f}) "
-                f"| {row['success']:.1%} of {row['attacked']} | {row['mean_confidence']:.3f} "
+                f"| {row['success']:.1%} ({row['success_low']:.1%} to {row['success_high']:.1%}) of {row['attacked']} "
+                f"| {row['mean_confidence']:.3f} "
                 f"| {row['n']} against {row['negatives']} |"
             )
         found.append("")

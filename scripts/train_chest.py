@@ -2,7 +2,7 @@
 
     python -m scripts.train_chest kermany_pneumonia_224.zip --net resnet --out assets/chest
 
-The zip holds ROOT/{train,test}/{NORMAL,PNEUMONIA}/file. A sixth of the training patients are the validation part; the
+The zip holds ROOT/{train,test}/{NORMAL,PNEUMONIA}/file. 15 % of the training patients are the validation part; the
 epoch with the best validation AUC is kept, and reported on test. Batches hold both classes equally often. Weights are
 rounded to half precision before they are validated or tested, so the stored file is what was measured. An interrupted
 training goes on after its last whole epoch (from --work).
@@ -114,9 +114,14 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, arguments.rate, total_steps=steps, pct_start=0.2)
     best: dict[str, float] = {"auc": 0.0}
     chosen: dict[str, Tensor] = {}
+    made_with = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "work")}
     first, unfinished = 1, (arguments.work or arguments.out / "unfinished") / f"{arguments.net}.pt"
     if unfinished.is_file():
         state = torch.load(unfinished, weights_only=True)
+        if state["settings"] != made_with:
+            raise SystemExit(
+                f"{unfinished} was made with other settings: {state['settings']}; delete it or use the same."
+            )
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -151,7 +156,9 @@ def main() -> None:
         )
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-        torch.save(state | {"best": best, "chosen": chosen, "epoch": epoch}, unfinished)
+        part = unfinished.with_suffix(".part")
+        torch.save(state | {"best": best, "chosen": chosen, "epoch": epoch, "settings": made_with}, part)
+        part.replace(unfinished)
 
     classifier.net.load_state_dict(chosen)
     test = measure(classifier, dataset.splits["test"])

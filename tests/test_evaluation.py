@@ -1,6 +1,7 @@
 """The protocol: equal budget, nothing leaks into the test part, an interrupted run equals an uninterrupted one."""
 
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,8 @@ from hfcviz import evaluation
 from hfcviz.attacks import run
 from hfcviz.datasets import Dataset, Split
 from hfcviz.detection import fit_detectors
-from hfcviz.evaluation import Study, evaluate
-from hfcviz.ledger import claim, kept
+from hfcviz.evaluation import Study, all_rows, evaluate
+from hfcviz.ledger import claim, kept, write_text
 from hfcviz.metrics import roc
 from hfcviz.penalties import HFC
 from hfcviz.reference import scan_seeds
@@ -263,3 +264,68 @@ def test_the_recipe_says_what_was_evaluated(done):
     recipe = json.loads((done[0] / "recipe.json").read_text())
     assert recipe["model"]["sha256"] == case().classifier.digest
     assert recipe["study"]["seed"] == 0 and recipe["study"]["constraint"]["weight"] == 2.0
+
+
+def test_a_patients_images_do_not_train_and_judge(tmp_path):
+    one = case()
+    split = one.test
+    ids = tuple(f"test/x/person{row // 3}_scan_{row}.png" for row in range(len(split)))
+    dataset = replace(one.dataset, splits={**one.dataset.splits, "test": Split(split.x, split.y, ids)})
+    study = replace(STUDY, attacks=("FGSM",), limit=None)
+    cohort = evaluation.one_cohort(one.classifier, dataset, study, tmp_path)
+    where: dict[str, set[bool]] = {}
+    for name, trains in zip(cohort.ids, cohort.trains, strict=True):
+        where.setdefault(name.split("_")[0], set()).add(bool(trains))
+    assert len(where) > 20 and all(len(found) == 1 for found in where.values())
+    assert cohort.trains.mean() == pytest.approx(0.7, abs=0.05)
+
+
+def test_rows_of_several_commands_in_a_folder_are_all_there_once(tmp_path):
+    small = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    first = rows_of(tmp_path, small)
+    second = rows_of(tmp_path, replace(small, attacks=("FGSM",)))
+    rows_of(tmp_path, replace(small, penalties=("none",)))
+
+    def ordered(rows):
+        return sorted(rows, key=lambda row: (row["attack"], row["detector"], row["penalty"]))
+
+    assert ordered(all_rows(tmp_path)) == ordered([*first, *second])
+
+
+def test_other_versions_or_attack_settings_make_another_evaluation(tmp_path, monkeypatch):
+    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
+    rows_of(tmp_path, study)
+    with monkeypatch.context() as patch:
+        patch.setitem(evaluation.ATTACKS, "TIM", evaluation.ATTACKS["TIM"].replace(smoothing=5.0))
+        with pytest.raises(InputError, match="another attacks"):
+            rows_of(tmp_path, study)
+    monkeypatch.setattr(evaluation, "version", lambda package: "0")
+    with pytest.raises(InputError, match="another versions"):
+        rows_of(tmp_path, study)
+
+
+def test_texts_are_whole_whoever_writes_them(tmp_path):
+    path, wrong = tmp_path / "text", []
+
+    def write(letter: str) -> None:
+        for _ in range(60):
+            write_text(path, letter * 5000)
+            if len(set(path.read_text())) != 1:
+                wrong.append(letter)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and [one.name for one in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_set_too_small_for_the_detectors_is_refused_before_any_attack(tmp_path):
+    data = case().dataset
+    few = np.zeros(len(data.splits["train"]), dtype=bool)
+    for label in range(3):
+        few[np.flatnonzero(data.splits["train"].y == label)[:6]] = True
+    with pytest.raises(InputError, match=r"more than 20 in all \(LID's k\); it holds 18"):
+        rows_of(tmp_path / "out", **short(data, "train", few))
+    assert not (tmp_path / "out").exists()

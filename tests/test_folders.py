@@ -152,6 +152,8 @@ def test_where_names_tell_of_few_patients_each_file_counts():
         ("train/P/person7_virus_12.jpeg", "train/P/person70_virus_12.jpeg", False),
         ("train/N/IM-0115-0001.jpeg", "train/N/IM-0115-0002.jpeg", True),
         ("train/N/IM-0115-0001.jpeg", "train/N/IM-0116-0001.jpeg", False),
+        ("train/N/IM-0435-0001.jpeg", "train/N/IM-0435-0001-0002.jpeg", True),
+        ("train/A/p001_1.png", "train/B/p001_2.png", True),
         ("train/N/NORMAL2-IM-0115-0001.jpeg", "train/N/IM-0115-0001.jpeg", False),
     ],
 )
@@ -189,6 +191,8 @@ def test_what_is_no_such_set_is_one_clear_sentence(tmp_path):
         ("file,label\nb.png,x\n", "Row 2 of list.csv names b.png, which does not lie beside it"),
         ("file,label\na.png\n", "Row 2 of list.csv must have 2 columns; it has 1"),
         ("file,label,split\na.png,x,later\n", "must name a part of .*; got 'later'"),
+        ("file,label\na.png,\n", "Row 2 of list.csv must name a file and its label; got 'a.png' and ''"),
+        ("file,label,split\na.png,x,train\na.png,y,test\n", "each image once, .*; a.png is there twice"),
         ("file,label\na.png,x\n", "two classes or more; got 1"),
     ],
 )
@@ -206,3 +210,28 @@ def test_a_set_is_resized_for_a_network_and_otherwise_left_alone(tmp_path):
     assert fitted.splits["val"].x.shape == (6, 3, 20, 24) and fitted.splits["val"].x.dtype == np.uint8
     assert fitted.splits["val"].x[4, 2, 10, 12] == data.splits["val"].x[4, 0, 5, 6]
     assert fitted.splits["val"].ids == data.splits["val"].ids
+
+
+def test_what_a_mac_leaves_in_a_zip_is_passed_over(tmp_path):
+    source = tree(tmp_path / "scans")
+    path = zipped(source, "scans/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/scans/train/ill/._ill-0.png", b"resource fork")
+        archive.writestr("scans/train/ill/.hidden.png", b"no image")
+    assert load_dataset(path).splits["train"].ids == load_dataset(source).splits["train"].ids
+
+
+def test_an_image_that_is_there_twice_is_refused_since_it_could_train_and_judge(tmp_path):
+    path = zipped(tree(tmp_path / "scans"), "scans/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.write(tmp_path / "scans" / "train" / "ill" / "ill-0.png", "scans/scans/train/ill/ill-0.png")
+    with pytest.raises(InputError, match=r"each image once, .*; train/ill/ill-0\.png is there twice"):
+        load_dataset(path)
+
+
+def test_sixteen_bits_keep_their_greys(tmp_path):
+    root = tree(tmp_path / "scans")
+    ramp = np.linspace(0, 65535, SIDE * (SIDE + 2)).reshape(SIDE, SIDE + 2)
+    Image.fromarray(ramp.astype(np.uint16)).save(root / "test" / "ill" / "ill-0.png")
+    found = load_dataset(root).splits["test"]
+    np.testing.assert_allclose(found.x[found.ids.index("test/ill/ill-0.png"), 0], ramp / 257, atol=1)

@@ -263,6 +263,7 @@ def work(progress):
     finally:
         print("left in order")
 submit(work, "endless")
+submit(lambda progress: print("never begun"), "queued behind it")
 begun.wait()
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

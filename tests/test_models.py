@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -316,3 +317,22 @@ def test_a_vgg_comes_back_from_its_folder(tmp_path):
     save_model(classifier, tmp_path, {"name": "vgg", **settings})
     x = torch.rand(3, 1, 16, 16)
     assert torch.equal(load_model(tmp_path)(x), classifier(x))
+
+
+def test_threads_that_share_a_network_do_not_meet_in_its_hooks():
+    classifier = tiny()
+    x = images(classifier, 8)
+    alone = [classifier.features(one[None])[1]["layer4.1"] for one in x]
+    wrong = []
+
+    def ask(row: int) -> None:
+        for _ in range(30):
+            if not torch.equal(classifier.features(x[row][None])[1]["layer4.1"], alone[row]):
+                wrong.append(row)
+
+    threads = [threading.Thread(target=ask, args=(row,)) for row in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -16,7 +16,15 @@ def row(attack="PGD", penalty="none", detector="KD", eps=4.0, auc=0.75, **more):
         "n": 30,
         "negatives": 60,
     }
-    values |= {"success": 0.9, "mean_confidence": 0.8, "linf_255": eps, "attacked": 100, "layers": {"a": 0.6, "b": 0.7}}
+    values |= {
+        "success": 0.9,
+        "success_low": 0.8,
+        "success_high": 0.95,
+        "mean_confidence": 0.8,
+        "linf_255": eps,
+        "attacked": 100,
+        "layers": {"a": 0.6, "b": 0.7},
+    }
     head = {"dataset": "set", "model": "net", "attack": attack, "penalty": penalty, "eps_255": eps, "steps": 40}
     return head | {"detector": detector, "auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1} | values | more
 
@@ -45,7 +53,7 @@ def test_markdown_names_an_inverted_detector_and_keeps_eps_apart():
     lines = [line for line in text.splitlines() if line.startswith("| PGD")]
     assert ["inverted" in line for line in lines] == [False, True, False, False, False]
     assert "| 0.250 (0.150 to 0.350) inverted | 0.750 |" in text
-    assert "90.0% of 100" in text and "30 against 60" in text
+    assert "90.0% (80.0% to 95.0%) of 100" in text and "30 against 60" in text
 
 
 def test_the_papers_layout_sets_without_beside_with():

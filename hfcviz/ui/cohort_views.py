@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,8 @@ from hfcviz import cohort_charts, jobs
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, curve
-from hfcviz.evaluation import LEAST, Study, one_cohort
-from hfcviz.projections import PROJECTIONS, Embedding, project
+from hfcviz.evaluation import LEAST, Study, make_recipe, one_cohort
+from hfcviz.projections import PROJECTIONS, TSNE, Embedding, project
 from hfcviz.reference import Reference
 from hfcviz.settings import InputError, Progress
 from hfcviz.store import digest
@@ -31,6 +34,8 @@ HELP = {
     "Scores beyond the edge are drawn at the edge.",
     "layers": "AUC of a detector that sees one layer alone. White is chance; blue is inverted.",
 }
+KEPT = 8
+"""Live cohorts that stay on disk, the newest ones."""
 SHOWN = 12
 """Thumbnails of selected scans that are shown at a time."""
 
@@ -55,7 +60,7 @@ def about(reference: Reference, bundle: Bundle) -> None:
 
 def study_form(bundle: Bundle) -> None:
     """Choose attack, eps and number of scans, and evaluate them live."""
-    message = st.session_state.message
+    message = st.session_state.cohort_job_message
     if message is not None:
         (st.error if message[0] == "error" else st.info)(message[1])
     running = st.session_state.cohort_job is not None
@@ -72,22 +77,39 @@ def study_form(bundle: Bundle) -> None:
             st.session_state.cohort = None
             st.rerun()
     if start:
-        st.session_state.message = None
+        st.session_state.cohort_job_message = None
         study = Study((name,), ("none", "HFC"), (eps / 255,), int(limit))
-        folder = state.store().folder / "cohorts" / digest(study.as_dict(), bundle.name)[:16]
+        base = state.store().folder / "cohorts"
         st.session_state.cohort_job = jobs.submit(
-            lambda progress: one_cohort(bundle.classifier, bundle.dataset, study, folder, progress=progress),
+            lambda progress: _live(bundle, study, base, progress),
             f"{name} at {eps:g}/255 on {int(limit)} scans",
         )
         st.rerun()
+
+
+def _live(bundle: Bundle, study: Study, base: Path, progress: Progress) -> Reference:
+    """The cohort of a study, in a folder of its own below `base`, or for this once where that cannot be written."""
+    classifier, dataset = bundle.classifier, bundle.dataset
+    folder = base / digest(make_recipe(classifier, dataset, study))[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        with tempfile.TemporaryDirectory() as once:
+            return one_cohort(classifier, dataset, study, Path(once), progress=progress)
+    return one_cohort(classifier, dataset, study, folder, progress=progress)
 
 
 def table(judged: Judged, labels: dict[str, str]) -> None:
     """AUC and TPR@90 of every detector with intervals, or the paper's layout."""
     tiles = st.columns(2 * len(judged.attacks))
     for place, role in enumerate(judged.attacks):
-        tiles[2 * place].metric(f"{labels[role]}: target reached", f"{judged.overall[role]['success']:.1%}")
-        tiles[2 * place + 1].metric(f"{labels[role]}: mean confidence", f"{judged.overall[role]['confidence']:.3f}")
+        tiles[2 * place].metric(f"{labels[role]}: target reached, all scans", f"{judged.overall[role]['success']:.1%}")
+        tiles[2 * place + 1].metric(
+            f"{labels[role]}: mean confidence, all scans", f"{judged.overall[role]['confidence']:.3f}"
+        )
     paper = st.toggle("The paper's layout: AUC in %, without > with the constraint", key="cohort.paper")
     by = {(row["detector"], row["role"]): row for row in judged.rows}
     lines: list[dict[str, Any]] = []
@@ -125,7 +147,10 @@ def scatter(judged: Judged, reference: Reference, labels: dict[str, str]) -> Non
 
     def embed(progress: Progress) -> Embedding:
         z = np.concatenate(list(parts.values()))
-        return project(PROJECTIONS[method], z, np.arange(len(z)) < count, progress=progress)
+        settings = PROJECTIONS[method]
+        if isinstance(settings, TSNE):  # a small cohort has fewer points than the usual perplexity wants
+            settings = settings.replace(perplexity=min(settings.perplexity, (len(z) - 1) / 3))
+        return project(settings, z, np.arange(len(z)) < count, progress=progress)
 
     found = embed(lambda fraction, what: None) if method == "PCA" else None
     if found is None:
@@ -195,7 +220,7 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
                 st.caption(f"{scan.label}, caught by  \n" + "  \n".join(verdicts))
                 if st.button(name, key=f"open.{name}", help="Open on the Explore page", width="stretch"):
                     st.session_state.scan = scan
-                    st.session_state.message = None
+                    st.session_state.job_message = None
                     st.switch_page("hfcviz/ui/pages/explore.py")
 
 

@@ -38,7 +38,7 @@ def sidebar(bundle: Bundle) -> Plan | None:
             "Run", type="primary", width="stretch", disabled=plan is None or running, icon=":material/play_arrow:"
         ):
             assert plan is not None
-            st.session_state.message = None
+            st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
             st.rerun()
     return plan

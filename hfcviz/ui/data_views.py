@@ -24,7 +24,7 @@ SIGNS = {"ok": ":material/check_circle:", "warning": ":material/warning:", "prob
 
 def _use(scan: state.ChosenScan) -> None:
     st.session_state.scan = scan
-    st.session_state.message = None
+    st.session_state.job_message = None
     st.switch_page("hfcviz/ui/pages/explore.py")
 
 

@@ -54,7 +54,8 @@ def start() -> None:
         st.session_state.scan = ChosenScan(name, first.x[0], label)
         st.session_state.job = None
         st.session_state.embeddings = {}
-        st.session_state.message = None
+        st.session_state.job_message = None
+        st.session_state.cohort_job_message = None
         st.session_state.cohort = None
         st.session_state.cohort_job = None
         st.session_state.chosen = frozenset()
@@ -67,17 +68,17 @@ def scan_of(scan_id: str) -> ChosenScan:
 
 
 def collect(key: str) -> object | None:
-    """The result of a finished job kept under `key`; its error or stop becomes the page's message. None while it
-    runs.
+    """The result of a finished job kept under `key`; its error or stop becomes the message of its page, kept under
+    `key` + "_message". None while it runs.
     """
     job: jobs.Job | None = st.session_state.get(key)
     if job is None or job.state in ("queued", "running"):
         return None
     st.session_state[key] = None
     if job.state == "failed":
-        st.session_state.message = ("error", job.error)
+        st.session_state[f"{key}_message"] = ("error", job.error)
     elif job.state == "cancelled":
-        st.session_state.message = ("info", f"Stopped: {job.name}. The result from before is still shown.")
+        st.session_state[f"{key}_message"] = ("info", f"Stopped: {job.name}. The result from before is still shown.")
     return job.result
 
 

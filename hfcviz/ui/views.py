@@ -69,7 +69,7 @@ def headline(outcome: Outcome, names: tuple[str, ...]) -> str:
 
 def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
     """What is shown, whether the controls have moved on, and what the last job had to say."""
-    message = st.session_state.message
+    message = st.session_state.job_message
     if message is not None:
         kind, text = message
         (st.error if kind == "error" else st.info)(text)
