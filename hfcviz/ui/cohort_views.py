@@ -54,7 +54,7 @@ def about(reference: Reference, bundle: Bundle) -> None:
     st.markdown(
         f"**{labels['attack']}** at {attack['eps'] * 255:.3g}/255, {steps}, with and without HFC at equal budget, on "
         f"{len(reference.ids)} test scans that the network classifies correctly. Detectors are trained on "
-        f"{len(reference.ids) - judges} of them (clean, noise, {labels['attack']}); everything below is on the other {judges}."
+        f"{len(reference.ids) - judges} of them (clean, noise, {labels['attack']}); the table and the figures are on the other {judges}."
     )
 
 
@@ -104,12 +104,12 @@ def _live(bundle: Bundle, study: Study, base: Path, progress: Progress) -> Refer
 
 def table(judged: Judged, labels: dict[str, str]) -> None:
     """AUC and TPR@90 of every detector with intervals, or the paper's layout."""
-    tiles = st.columns(2 * len(judged.attacks))
-    for place, role in enumerate(judged.attacks):
-        tiles[2 * place].metric(f"{labels[role]}: target reached, all scans", f"{judged.overall[role]['success']:.1%}")
-        tiles[2 * place + 1].metric(
-            f"{labels[role]}: mean confidence, all scans", f"{judged.overall[role]['confidence']:.3f}"
-        )
+    whole = "Over all attacked scans of the cohort, those that train the detectors included."
+    with st.container(horizontal=True):
+        for role in judged.attacks:
+            found = judged.overall[role]
+            st.metric(f"{labels[role]}: target reached", f"{found['success']:.1%}", help=whole, width=180)
+            st.metric(f"{labels[role]}: mean confidence", f"{found['confidence']:.3f}", help=whole, width=200)
     paper = st.toggle("The paper's layout: AUC in %, without > with the constraint", key="cohort.paper")
     by = {(row["detector"], row["role"]): row for row in judged.rows}
     lines: list[dict[str, Any]] = []
