@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfcviz.metrics import roc
+from hfcviz.projections import PCA, TSNE, UMAP, Embedding, project
 from hfcviz.reference import Reference, compare, confidence, success
 from hfcviz.settings import Progress, silent
 
@@ -101,3 +102,30 @@ def curve(judged: Judged, detector: str, role: str) -> tuple[np.ndarray, np.ndar
     negatives = np.concatenate([judged.scores[detector][kind] for kind in NEGATIVES])
     found = roc(negatives, judged.scores[detector][role])
     return found.fpr, found.tpr, found.auc
+
+
+def selected_marks(judged: Judged, places: np.ndarray) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Where the scans in these rows lie along the ROC curves: {detector: {attack role: (fpr, tpr)}}."""
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for name, by_kind in judged.scores.items():
+        found[name] = {}
+        for role in judged.attacks:
+            own = by_kind[role][places]
+            found[name][role] = judged.false_alarms(name, own), (by_kind[role][None] >= own[:, None]).mean(1)
+    return found
+
+
+def embed_cohort(
+    reference: Reference, layer: str, method: PCA | TSNE | UMAP, *, progress: Progress = silent
+) -> Embedding:
+    """Place the held-out scans of every role in the plane; `by_role` takes the positions apart."""
+    parts = [reference.part(role, trains=False).layers[layer] for role in reference.cohort]
+    z, clean = np.concatenate(parts), np.arange(sum(map(len, parts))) < len(parts[0])
+    if isinstance(method, TSNE):  # a small cohort has fewer points than the usual perplexity wants
+        method = method.replace(perplexity=min(method.perplexity, (len(z) - 1) / 3))
+    return project(method, z, clean, progress=progress)
+
+
+def by_role(reference: Reference, embedding: Embedding) -> dict[str, np.ndarray]:
+    """The positions of embed_cohort, {role: (n, 2)}."""
+    return dict(zip(reference.cohort, np.split(embedding.xy, len(reference.cohort)), strict=True))

@@ -5,9 +5,10 @@ import pytest
 from bundles import case, one_thread  # noqa: F401
 from sklearn.metrics import roc_auc_score
 
-from hfcviz.cohort import curve, judge
+from hfcviz.cohort import by_role, curve, embed_cohort, judge, selected_marks
 from hfcviz.cohort_charts import DIM, auc_map, cohort_scatter, roc_grid, score_strips
 from hfcviz.palette import COLOURS
+from hfcviz.projections import PROJECTIONS, TSNE
 
 LABELS = {"clean": "clean", "noise": "noise", "attack": "PGD", "hidden": "PGD+HFC"}
 
@@ -21,8 +22,8 @@ def test_only_scans_that_no_detector_was_trained_on_are_judged(judged):
     r = case().reference
     held_out = [name for name, trains in zip(r.ids, r.trains, strict=True) if not trains]
     assert list(judged.ids) == held_out
-    for by_role in judged.scores.values():
-        assert {role: len(values) for role, values in by_role.items()} == dict.fromkeys(r.cohort, len(held_out))
+    for own in judged.scores.values():
+        assert {role: len(values) for role, values in own.items()} == dict.fromkeys(r.cohort, len(held_out))
 
 
 def test_scores_belong_to_their_scans(judged):
@@ -63,6 +64,30 @@ def test_the_export_holds_the_chosen_scans_and_their_verdicts(judged):
             assert line[f"{name} hidden"] == judged.scores[name]["hidden"][row]
             assert line[f"{name} hidden caught"] == (judged.scores[name]["hidden"][row] > judged.thresholds[name])
     assert len(judged.table()) == len(judged.ids)
+
+
+def test_marks_lie_on_the_curves(judged):
+    marks = selected_marks(judged, np.arange(len(judged.ids)))
+    for name, found in marks.items():
+        for role, (fpr, tpr) in found.items():
+            corners = set(zip(*(part.round(9) for part in curve(judged, name, role)[:2]), strict=True))
+            assert set(zip(fpr.round(9), tpr.round(9), strict=True)) <= corners
+
+
+@pytest.mark.parametrize("method", PROJECTIONS)
+def test_positions_belong_to_their_role_and_scan(judged, method):
+    r = case().reference
+    settings = TSNE(perplexity=200) if method == "t-SNE" else PROJECTIONS[method]
+    embedding = embed_cohort(r, "block3", settings)
+    xy = by_role(r, embedding)
+    assert {role: points.shape for role, points in xy.items()} == dict.fromkeys(r.cohort, (len(judged.ids), 2))
+    if method == "PCA":
+        parts = {role: r.part(role, trains=False).layers["block3"].astype(float) for role in r.cohort}
+        gaps = {role: xy[role] - xy["clean"] for role in xy}
+        _, _, axes = np.linalg.svd(parts["clean"] - parts["clean"].mean(0))
+        for role, gap in gaps.items():
+            expected = np.abs((parts[role] - parts["clean"]) @ axes[:2].T)
+            np.testing.assert_allclose(np.abs(gap), expected, rtol=1e-3, atol=1e-4)
 
 
 # Charts

@@ -7,16 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from hfcviz import cohort_charts, jobs
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import Bundle
-from hfcviz.cohort import Judged, curve
+from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.evaluation import LEAST, Study, make_recipe, one_cohort
-from hfcviz.projections import PROJECTIONS, TSNE, Embedding, project
+from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.reference import Reference
 from hfcviz.settings import InputError, Progress
 from hfcviz.store import digest
@@ -142,22 +141,16 @@ def scatter(judged: Judged, reference: Reference, labels: dict[str, str]) -> Non
         two.segmented_control("Projection", list(PROJECTIONS), default="PCA", key="cohort.method", required=True)
         or "PCA"
     )
-    parts = {role: reference.part(role, trains=False).layers[layer] for role in reference.cohort}
-    count = len(judged.ids)
 
     def embed(progress: Progress) -> Embedding:
-        z = np.concatenate(list(parts.values()))
-        settings = PROJECTIONS[method]
-        if isinstance(settings, TSNE):  # a small cohort has fewer points than the usual perplexity wants
-            settings = settings.replace(perplexity=min(settings.perplexity, (len(z) - 1) / 3))
-        return project(settings, z, np.arange(len(z)) < count, progress=progress)
+        return embed_cohort(reference, layer, PROJECTIONS[method], progress=progress)
 
     found = embed(lambda fraction, what: None) if method == "PCA" else None
     if found is None:
         found = computed("cohort_view", (reference.digest, layer, method), f"{method} of {layer}", embed)
     if found is None:
         return
-    xy = {role: found.xy[place * count : (place + 1) * count] for place, role in enumerate(parts)}
+    xy = by_role(reference, found)
     figure = cohort_charts.cohort_scatter(
         xy,
         judged.ids,
@@ -228,13 +221,7 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     """A panel for each detector; selected scans lie on the curves."""
     chosen = judged.places(st.session_state.chosen)
     curves = {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
-    marks: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for name in judged.scores if len(chosen) else ():
-        marks[name] = {}
-        for role in judged.attacks:
-            values = judged.scores[name][role]
-            caught = (values[None] >= values[chosen][:, None]).mean(1)
-            marks[name][role] = (judged.false_alarms(name, values[chosen]), caught)
+    marks = selected_marks(judged, chosen) if len(chosen) else {}
     chart(cohort_charts.roc_grid(curves, marks, labels), "roc", "ROC curves of every detector for both attacks.")
 
 
