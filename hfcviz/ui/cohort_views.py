@@ -59,9 +59,6 @@ def about(reference: Reference, bundle: Bundle) -> None:
 
 def study_form(bundle: Bundle) -> None:
     """Choose attack, eps and number of scans, and evaluate them live."""
-    message = st.session_state.cohort_job_message
-    if message is not None:
-        (st.error if message[0] == "error" else st.info)(message[1])
     running = st.session_state.cohort_job is not None
     with st.expander("Evaluate another attack"):
         one, two, three, four = st.columns(4, vertical_alignment="bottom")
@@ -69,12 +66,14 @@ def study_form(bundle: Bundle) -> None:
         eps = two.number_input("eps (n/255)", value=8.0, format="%g", key="cohort.eps")
         limit = three.number_input("Scans", value=60, step=1, key="cohort.limit", help=f"{LEAST} or more.")
         start = four.button("Evaluate", disabled=running, icon=":material/play_arrow:", width="stretch")
-        st.caption(
-            "Some seconds a scan on two cores. What is finished is kept: the same choice goes on where it stopped."
-        )
+        st.caption("What is finished is kept: the same choice goes on where it stopped.")
         if st.session_state.cohort is not None and st.button("Back to the bundled cohort", disabled=running):
             st.session_state.cohort = None
             st.rerun()
+    # Below the expander, which would close if something came to stand above it.
+    message = st.session_state.cohort_job_message
+    if message is not None:
+        (st.error if message[0] == "error" else st.info)(message[1])
     if start:
         st.session_state.cohort_job_message = None
         study = Study((name,), ("none", "HFC"), (eps / 255,), int(limit))
