@@ -161,11 +161,11 @@ def _descend(
     report: Callable[[int], None],
 ) -> Tensor:
     lowest, highest = (x - attack.eps).clamp(min=0), (x + attack.eps).clamp(max=1)
-    moved = x.clone()
+    moved = x
     if attack.random_start:
         moved = torch.clamp(x + uniform_noise(x.shape[1:], attack.eps, seeds).to(x), lowest, highest)
-    velocity = torch.zeros_like(x)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    velocity = torch.zeros_like(x) if attack.momentum else x
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds] if attack.diversity else []
     features_wanted = penalty is not None or observe is not None
 
     def forward(images: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
@@ -180,7 +180,8 @@ def _descend(
         moved = moved.detach().requires_grad_()
         logits, layers, terms = forward(diversified(moved, attack.diversity, generators))
         # Summing over samples keeps them apart: each one's gradient is that of its own terms.
-        (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), moved)
+        total = sum(term.sum() for term in terms.values())
+        (gradient,) = torch.autograd.grad(total, moved)
         with torch.no_grad():
             if observe is not None:
                 observe(rows, step, moved - x, logits, layers, terms)
@@ -188,7 +189,7 @@ def _descend(
             if attack.momentum:
                 size = gradient.flatten(1).abs().sum(1).clamp_min(1e-30).view(-1, *[1] * (x.ndim - 1))
                 gradient = velocity = attack.momentum * velocity + gradient / size
-            moved = torch.clamp(moved - attack.step * gradient.sign(), lowest, highest)
+            moved = torch.sub(moved, gradient.sign(), alpha=attack.step).clamp_(lowest, highest)
     report(attack.steps)
     if observe is not None:
         with torch.no_grad():
@@ -257,4 +258,4 @@ def uniform_noise(shape: Sequence[int], eps: float, seeds: Sequence[int]) -> Ten
     matter.
     """
     fields = [torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return (torch.stack(fields) * 2 - 1) * eps if fields else torch.empty(0, *shape)
+    return torch.stack(fields).mul_(2).sub_(1).mul_(eps) if fields else torch.empty(0, *shape)

@@ -136,8 +136,18 @@ class Settings:
         return dataclasses.asdict(self)
 
 
-def options(cls: type[Settings]) -> list[Option]:
+def options(cls: type[Settings]) -> tuple[Option, ...]:
     """The declared fields of a settings class, in order."""
+    if cls not in _read:
+        _read[cls] = _declared(cls)
+    return _read[cls]
+
+
+_read: dict[type[Settings], tuple[Option, ...]] = {}
+"""What `options` has read: type hints cost as much as a step of an attack on a small network."""
+
+
+def _declared(cls: type[Settings]) -> tuple[Option, ...]:
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):
@@ -149,4 +159,4 @@ def options(cls: type[Settings]) -> list[Option]:
         meta = dict(field.metadata)
         meta["label"] = meta["label"] or field.name.replace("_", " ").capitalize()
         found.append(Option(cls.__name__, field.name, kind, optional, field.default, **meta))
-    return found
+    return tuple(found)
