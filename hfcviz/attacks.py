@@ -164,7 +164,7 @@ def _descend(
     moved = x
     if attack.random_start:
         moved = torch.clamp(x + uniform_noise(x.shape[1:], attack.eps, seeds).to(x), lowest, highest)
-    velocity = torch.zeros_like(x) if attack.momentum else x
+    velocity = torch.zeros_like(x)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds] if attack.diversity else []
     features_wanted = penalty is not None or observe is not None
 

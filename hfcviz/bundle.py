@@ -1,4 +1,4 @@
-"""Bundles: a model with its data set and its reference cohort, the three things that a run needs beside a scan."""
+"""Bundles: a model with its reference cohort, its published runs and, where they may be shipped, its images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hfcviz.datasets import DATASETS, Dataset, load_dataset
 from hfcviz.models import MODELS, Classifier, describe_model, load_model
 from hfcviz.outcome import Outcome, load_outcome
+from hfcviz.penalties import load_constraint
 from hfcviz.reference import Reference, load_reference
+from hfcviz.runs import Runs
 from hfcviz.settings import InputError
 
 
@@ -21,10 +21,16 @@ class Bundle:
     """Files that belong together; each piece is read when it is first used, and then kept."""
 
     name: str
+    title: str
+    """What people call the task."""
     folder: Path
-    """Holds classifier.json, classifier.safetensors, reference.npz and, for the app's first page, first.npz."""
-    source: str
-    """Data set: a name in DATASETS or the path of an .npz file."""
+    """Holds classifier.json, classifier.safetensors, reference.npz, if fitted mixtures.npz; for the app's first page first.npz and its maps
+    embeddings.npz; published runs in runs/.
+    """
+    source: str | None
+    """Data set: a name in DATASETS or the path of an .npz file; None where the images are not part of the bundle."""
+    note: str = ""
+    """What people should know of images that are not part of it: what they are, and where they come from."""
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -38,36 +44,51 @@ class Bundle:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The labelled images."""
+        """The labelled images. InputError where they are not part of the bundle."""
+        if self.source is None:
+            raise InputError(f"There are no images of {self.title} here: name a file. {self.note}")
         return load_dataset(self.source)
 
     @property
     def source_note(self) -> str:
         """What people should know of the data set, without unpacking a bundled one."""
+        if self.source is None:
+            return self.note
         return DATASETS[self.source].about if self.source in DATASETS else self.dataset.about
 
     @cached_property
     def reference(self) -> Reference:
-        """The cohort."""
-        return load_reference(self.folder / "reference.npz")
+        """The cohort, with the mixtures of the constraint where they lie beside it."""
+        found, mixtures = load_reference(self.folder / "reference.npz"), self.folder / "mixtures.npz"
+        if not mixtures.is_file():
+            return found
+        fitted, made_for = load_constraint(mixtures)
+        if made_for != found.digest:
+            raise InputError(f"{mixtures} belongs to another cohort than the reference.npz beside it: make both again.")
+        return found.knowing(fitted)
 
     @cached_property
-    def first(self) -> Outcome:
-        """The finished result on which the app opens."""
-        return load_outcome(self.folder / "first.npz")
+    def first(self) -> Outcome | None:
+        """The finished result on which the app opens, where there is one."""
+        path = self.folder / "first.npz"
+        return load_outcome(path) if self.source is not None or path.is_file() else None
 
-    def sample(self, sample_id: str) -> tuple[np.ndarray, str]:
-        """An image of the data set, float32 (C, *spatial) in [0, 1], and its true class; ids are like "test-0007"."""
-        for split in self.dataset.splits.values():
-            if sample_id in split.ids:
-                index = split.ids.index(sample_id)
-                return split.images(index)[0], self.dataset.class_names[int(split.y[index])]
-        known = ", ".join(f"{split.ids[0]} to {split.ids[-1]}" for split in self.dataset.splits.values())
-        raise InputError(f"A scan of {self.name} must be one of {known}; got {sample_id!r}.")
+    @cached_property
+    def runs(self) -> Runs:
+        """The published runs; none of them where there is no such folder."""
+        return Runs(self.folder / "runs")
 
 
 BUNDLES: dict[str, Bundle] = {
-    "brain2d": Bundle("brain2d", MODELS["brain2d-resnet18"], "brain2d"),
+    "brain2d": Bundle("brain2d", "Brain MRI (simulated)", MODELS["brain2d-resnet18"], "brain2d"),
+    "chest": Bundle(
+        "chest",
+        "Chest X-ray (pneumonia)",
+        MODELS["chest-resnet18"],
+        None,
+        "The network knows the paediatric chest X-rays of Kermany et al. 2018 (https://doi.org/10.17632/rscbjbr9sj, CC BY "
+        "4.0), which do not come with hfcviz.",
+    ),
 }
 """What comes with hfcviz, by name."""
 
@@ -79,4 +100,4 @@ def open_bundle(name_or_path: str | Path = "brain2d") -> Bundle:
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise InputError(f"A bundle must be one of {', '.join(BUNDLES)}, or a folder; got {str(name_or_path)!r}.")
-    return Bundle(folder.name, folder, str(folder / "slices.npz"))
+    return Bundle(folder.name, folder.name, folder, str(folder / "slices.npz"))

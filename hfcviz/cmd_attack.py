@@ -55,7 +55,7 @@ def declare(command: argparse.ArgumentParser) -> None:
         "--bundle",
         metavar="NAME",
         default="brain2d",
-        help="network, data set and cohort: brain2d (default), or a folder of your own",
+        help="network, data set and cohort: brain2d (default), chest, or a folder of your own",
     )
     command.add_argument(
         "--json", metavar="-", choices=["-"], help="print the report to standard output in place of the table"
@@ -64,7 +64,10 @@ def declare(command: argparse.ArgumentParser) -> None:
     groups["penalty"] = {name: penalty for name, penalty in PENALTIES.items() if penalty is not None}
     known: set[str] = set()
     for kind, members in groups.items():
-        group = command.add_argument_group(f"settings of the {kind}")
+        about = (
+            "eps and steps: by default those at which the bundle's cohort was attacked (of brain2d: the defaults below)"
+        )
+        group = command.add_argument_group(f"settings of the {kind}", about if kind == "attack" else None)
         for settings in members.values():
             for option in options(type(settings)):
                 if option.name not in known:
@@ -74,15 +77,16 @@ def declare(command: argparse.ArgumentParser) -> None:
 
 def perform(arguments: argparse.Namespace) -> None:
     """Attack one scan and write image, figures and report."""
-    plan = _plan(arguments)
+    from hfcviz.bundle import open_bundle
+
+    bundle = open_bundle(arguments.bundle)
+    plan = _plan(arguments, bundle)
     with all_or_nothing(arguments.out) as folder:
         from hfcviz import panels, scans
-        from hfcviz.bundle import open_bundle
         from hfcviz.experiment import run_experiment
         from hfcviz.outcome import report
         from hfcviz.store import Store
 
-        bundle = open_bundle(arguments.bundle)
         x, name, notices = _read_scan(arguments, bundle)
         scans.write_png(folder / "clean.png", x)  # now, as it refuses what cannot be written before the work begins
         with shown_progress(sys.stderr) as progress:
@@ -101,20 +105,21 @@ def perform(arguments: argparse.Namespace) -> None:
         print(text, end="")
         return
     print(_summary(outcome, plan, class_names, name))
-    for notice in (*notices, panels.caution(outcome)):
+    for notice in (*notices, panels.caution(outcome, bundle.reference)):
         if notice:
             print(f"Note: {notice}")
     print(f"{len(written)} files in {arguments.out}: {', '.join(written)}")
     print(NOTE)
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
+def _plan(arguments: argparse.Namespace, bundle: Bundle) -> Plan:
     """The plan that the flags spell; InputError for a flag out of its limits or without effect."""
     from hfcviz.attacks import ATTACKS
     from hfcviz.outcome import Plan
     from hfcviz.penalties import PENALTIES
+    from hfcviz.reference import like_cohort
 
-    attack, penalty = ATTACKS[arguments.attack], PENALTIES[arguments.penalty]
+    attack, penalty = like_cohort(ATTACKS[arguments.attack], bundle.reference), PENALTIES[arguments.penalty]
     declared = {
         one.name for settings in (*ATTACKS.values(), *PENALTIES.values()) if settings for one in options(type(settings))
     }
@@ -140,7 +145,7 @@ def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarra
                 f"--slice, --axis and --window must come with a file; got {arguments.scan}: leave them out."
             )
         sample = arguments.scan.removeprefix(BUNDLED)
-        x, label = bundle.sample(sample)
+        x, label = bundle.dataset.sample(sample)
         return x, sample, (f"the true class of {sample} is {label}.",)
     scan = readers.read(Path(arguments.scan))
     shape = bundle.classifier.input_shape

@@ -69,9 +69,10 @@ def perform(arguments: argparse.Namespace) -> None:
         raise InputError(f"--steps must be between 1 and 1000; got {steps}.")
 
     from hfcviz.datasets import load_dataset
-    from hfcviz.evaluation import Study, all_rows, evaluate
+    from hfcviz.evaluation import all_rows, evaluate
     from hfcviz.ledger import write_text
     from hfcviz.models import load_model
+    from hfcviz.study import Study, Task
     from hfcviz.tables import as_json, as_paper, write_tables
 
     study = Study(
@@ -88,7 +89,7 @@ def perform(arguments: argparse.Namespace) -> None:
     rows = []
     with shown_progress(sys.stderr, lines=40) as progress:
         try:
-            for found in evaluate(classifier, dataset, study, arguments.out, progress=progress):
+            for found in evaluate(Task(classifier, dataset, study, arguments.out), progress=progress):
                 rows += found
                 names = write_tables(all_rows(arguments.out), arguments.out)
         except OSError as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hfcviz.metrics import roc
+from hfcviz.metrics import bootstrap_interval, roc, two_sided
 from hfcviz.projections import PCA, TSNE, UMAP, Embedding, project
-from hfcviz.reference import Reference, compare, confidence, success
-from hfcviz.settings import Progress, silent
+from hfcviz.reference import Reference
+from hfcviz.settings import InputError, Progress, silent
 
 NEGATIVES = ("clean", "noise")
 
@@ -31,14 +32,29 @@ class Judged:
     fooled: dict[str, np.ndarray]
     """{attack role: (n,) bool}: the network sees the target."""
     rows: list[dict[str, Any]]
-    """One for each detector and attack role: see `reference.compare`."""
+    """One for each detector and attack role: see `compare`."""
     overall: dict[str, dict[str, float]]
-    """{attack role: {"success", "confidence"}} over all scans of the cohort, those that trained detectors included."""
+    """Success, confidence and size of each attack over the whole cohort: see `overall`."""
+    linf: dict[str, np.ndarray]
+    """{role: (n,)} largest change of a pixel, where it was kept."""
+    layer_names: tuple[str, ...]
+    """In order of depth."""
+    views: dict[str, Embedding]
+    """{layer: PCA view of all versions}; `by_role` takes the positions apart."""
+    features: dict[str, dict[str, np.ndarray]]
+    """{role: {layer: (n, C)}} pooled features for other views; empty where they were not kept."""
+    recipe: dict[str, Any]
+    """Of the cohort: attack_name, attack (its settings), dataset, model, seed."""
 
     @property
     def attacks(self) -> list[str]:
         """The attack roles, "attack" first."""
         return list(self.fooled)
+
+    @property
+    def roles(self) -> list[str]:
+        """All versions of a scan: "clean", "noise" and the attacks."""
+        return list(next(iter(self.scores.values())))
 
     def caught(self, detector: str, role: str) -> np.ndarray:
         """(n,) bool: the score lies above the threshold."""
@@ -63,6 +79,8 @@ class Judged:
                 "label": int(self.labels[row]),
                 "target": int(self.targets[row]),
             }
+            for role, values in self.linf.items():
+                line[f"{role} linf_255"] = float(values[row] * 255)
             for role in self.attacks:
                 line[f"{role} reaches target"] = bool(self.fooled[role][row])
             for name, by_role in self.scores.items():
@@ -80,6 +98,8 @@ def judge(reference: Reference, *, progress: Progress = silent) -> Judged:
     scores = {name: {role: one.score(part) for role, part in parts.items()} for name, one in detectors.items()}
     progress(0.7, "intervals")
     rows = compare(reference)
+    features = {role: dict(part.layers) for role, part in parts.items()}
+    views = {layer: _view(features, layer, PCA()) for layer in reference.train.layers}
     rest = np.flatnonzero(~reference.trains)
     attacks = [role for role in ("attack", "hidden") if role in parts]
     progress(1, "cohort")
@@ -91,10 +111,66 @@ def judge(reference: Reference, *, progress: Progress = silent) -> Judged:
         thresholds={name: float(one.threshold) for name, one in detectors.items()},
         fooled={role: parts[role].predicted == reference.targets[rest] for role in attacks},
         rows=rows,
-        overall={
-            role: {"success": success(reference, role), "confidence": confidence(reference, role)} for role in attacks
-        },
+        overall=overall(reference),
+        linf={role: values[rest] for role, values in reference.linf.items()},
+        layer_names=tuple(reference.train.layers),
+        views=views,
+        features=features,
+        recipe=reference.recipe,
     )
+
+
+def compare(reference: Reference, *, progress: Progress = silent) -> list[dict[str, Any]]:
+    """One row for each detector and attack role, on the scans that the detectors never saw.
+
+    Negatives are clean and noise; columns: detector, role, auc, auc_low, auc_high, two_sided, tpr90, tpr90_low,
+    tpr90_high, n (adversarial), negatives, and layers {layer: auc of that layer alone}. Intervals are 95 % bootstrap
+    intervals.
+    """
+    rows = []
+    parts = {role: reference.part(role, trains=False) for role in reference.cohort}
+    for name, detector in reference.detectors(progress=progress).items():
+        by_layer = {role: detector.layer_scores(part) for role, part in parts.items()}
+        scores = {
+            role: detector.combine(by_layer[role]) if by_layer[role] else detector.score(parts[role]) for role in parts
+        }
+        negatives = np.concatenate([scores["clean"], scores["noise"]])
+        for role in [role for role in ("attack", "hidden") if role in parts]:
+            curve = roc(negatives, scores[role])
+            auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, scores[role])
+            tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, scores[role])
+            layers = {
+                layer: roc(np.concatenate([by_layer["clean"][layer], by_layer["noise"][layer]]), own).auc
+                for layer, own in by_layer[role].items()
+            }
+            rows.append(
+                {"detector": name, "role": role, "auc": curve.auc, "auc_low": auc[0], "auc_high": auc[1]}
+                | {"two_sided": two_sided(curve.auc)}
+                | {"tpr90": curve.tpr_at(0.1), "tpr90_low": tpr[0], "tpr90_high": tpr[1]}
+                | {"n": len(scores[role]), "negatives": len(negatives), "layers": layers}
+            )
+    return rows
+
+
+def overall(reference: Reference) -> dict[str, dict[str, float]]:
+    """{attack role: ...} over all scans of the cohort, those that trained detectors included: success (the network puts
+    the scan into the attack's target class) with its 95 % interval success_low and success_high, mean_confidence in the
+    target, linf_255 (largest change of a pixel; NaN where it was not kept), attacked (scans).
+    """
+    found: dict[str, dict[str, float]] = {}
+    for role in [role for role in ("attack", "hidden") if role in reference.cohort]:
+        versions, targets = reference.cohort[role], reference.targets
+        hits = versions.predicted == targets
+        low, high = bootstrap_interval(lambda values: float(values.mean()), hits)
+        found[role] = {
+            "success": float(hits.mean()),
+            "success_low": low,
+            "success_high": high,
+            "mean_confidence": float(versions.probabilities[np.arange(len(targets)), targets].mean()),
+            "linf_255": float(reference.linf[role].max() * 255) if role in reference.linf else math.nan,
+            "attacked": len(targets),
+        }
+    return found
 
 
 def curve(judged: Judged, detector: str, role: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -115,17 +191,27 @@ def selected_marks(judged: Judged, places: np.ndarray) -> dict[str, dict[str, tu
     return found
 
 
-def embed_cohort(
-    reference: Reference, layer: str, method: PCA | TSNE | UMAP, *, progress: Progress = silent
+def embed_cohort(judged: Judged, layer: str, method: PCA | TSNE | UMAP, *, progress: Progress = silent) -> Embedding:
+    """Place the held-out scans of every role in the plane. InputError for t-SNE and UMAP where features were not kept."""
+    if isinstance(method, PCA):
+        return judged.views[layer]
+    if not judged.features:
+        raise InputError(
+            "t-SNE and UMAP need the features, but of this run only the PCA view is kept: choose PCA, or evaluate it live."
+        )
+    return _view(judged.features, layer, method, progress)
+
+
+def _view(
+    features: dict[str, dict[str, np.ndarray]], layer: str, method: PCA | TSNE | UMAP, progress: Progress = silent
 ) -> Embedding:
-    """Place the held-out scans of every role in the plane; `by_role` takes the positions apart."""
-    parts = [reference.part(role, trains=False).layers[layer] for role in reference.cohort]
+    parts = [own[layer].astype(np.float32) for own in features.values()]
     z, clean = np.concatenate(parts), np.arange(sum(map(len, parts))) < len(parts[0])
     if isinstance(method, TSNE):  # a small cohort has fewer points than the usual perplexity wants
         method = method.replace(perplexity=min(method.perplexity, (len(z) - 1) / 3))
     return project(method, z, clean, progress=progress)
 
 
-def by_role(reference: Reference, embedding: Embedding) -> dict[str, np.ndarray]:
-    """The positions of embed_cohort, {role: (n, 2)}."""
-    return dict(zip(reference.cohort, np.split(embedding.xy, len(reference.cohort)), strict=True))
+def by_role(judged: Judged, embedding: Embedding) -> dict[str, np.ndarray]:
+    """The positions of an embedding of this cohort, {role: (n, 2)}."""
+    return dict(zip(judged.roles, np.split(embedding.xy, len(judged.roles)), strict=True))

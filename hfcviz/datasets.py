@@ -14,7 +14,7 @@ import numpy as np
 from hfcviz.folders import from_table, from_tree
 from hfcviz.medmnist import MEDMNIST, fetch
 from hfcviz.scans import Scan, prepare
-from hfcviz.settings import InputError
+from hfcviz.settings import InputError, Progress, silent
 
 PARTS = ("train", "val", "test")
 LARGEST = 4 * 2**30
@@ -49,6 +49,15 @@ class Dataset:
     splits: Mapping[str, Split]
     about: str
 
+    def sample(self, sample_id: str) -> tuple[np.ndarray, str]:
+        """An image by its id, float32 (C, *spatial) in [0, 1], and its true class. InputError for an unknown id."""
+        for split in self.splits.values():
+            if sample_id in split.ids:
+                index = split.ids.index(sample_id)
+                return split.images(index)[0], self.class_names[int(split.y[index])]
+        known = ", ".join(f"{split.ids[0]} to {split.ids[-1]}" for split in self.splits.values())
+        raise InputError(f"A scan of {self.name} must be one of {known}; got {sample_id!r}.")
+
     def fitted(self, input_shape: Sequence[int]) -> Dataset:
         """The set as a network with this input, (C, *spatial), takes it: resized and turned to grey or colour if need be."""
         if next(iter(self.splits.values())).x.shape[1:] == tuple(input_shape):
@@ -82,7 +91,7 @@ DATASETS: dict[str, Source] = {
 """Bundled data sets by name."""
 
 
-def load_dataset(name_or_path: str | Path) -> Dataset:
+def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Dataset:
     """The data set of a name in DATASETS or MEDMNIST (which are downloaded), of an .npz file in the MedMNIST layout, of a
     folder or zip of images (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
 
@@ -101,9 +110,9 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             f"{', '.join(MEDMNIST)}."
         )
     if path.is_dir() or path.suffix.lower() == ".zip":
-        arrays = from_tree(path)
+        arrays = from_tree(path, progress)
     elif path.suffix.lower() == ".csv":
-        arrays = from_table(path)
+        arrays = from_table(path, progress)
     else:
         arrays = _read(path)
 

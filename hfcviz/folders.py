@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcviz.settings import InputError
+from hfcviz.settings import InputError, Progress, silent
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -38,12 +38,12 @@ class Entry(NamedTuple):
     read: Callable[[], bytes]
 
 
-def from_tree(path: Path) -> dict[str, np.ndarray]:
+def from_tree(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]:
     """The images of a folder or zip ROOT/{train,val,test}/CLASS/file, as {part}_images, _labels, _ids and class_names."""
     if path.is_dir():
         found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*"))}
         entries = [_placed(path.name, name, file.read_bytes) for name, file in found.items() if _wanted(name)]
-        return _arrays(path.name, entries)
+        return _arrays(path.name, entries, progress)
     try:
         with zipfile.ZipFile(path) as archive:
             files_inside = sorted(filter(_wanted, archive.namelist()))
@@ -51,12 +51,12 @@ def from_tree(path: Path) -> dict[str, np.ndarray]:
             def reader(name: str) -> Callable[[], bytes]:
                 return lambda: archive.read(name)
 
-            return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside])
+            return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside], progress)
     except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name} cannot be read as a zip: {error}; copy or download it again.") from error
 
 
-def from_table(path: Path) -> dict[str, np.ndarray]:
+def from_table(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]:
     """The images that a CSV lists: first column file (its suffix may be missing), second label, and a column "split" or
     "part" if there is one. Files lie beside the CSV or in a folder `images` or `{name of the CSV}_images` there, as in
     APTOS 2019 (kaggle.com/c/aptos2019-blindness-detection).
@@ -85,7 +85,7 @@ def from_table(path: Path) -> dict[str, np.ndarray]:
         if given not in PARTS:
             raise InputError(f"Row {number} of {path.name} must name a part of {', '.join(PARTS)}; got {given!r}.")
         entries.append(Entry(PARTS[given], label, name, found.read_bytes))
-    return _arrays(path.name, entries)
+    return _arrays(path.name, entries, progress)
 
 
 def _wanted(name: str) -> bool:
@@ -101,7 +101,7 @@ def _placed(source: str, name: str, read: Callable[[], bytes]) -> Entry:
     return Entry(PARTS[part.lower()], label, f"{PARTS[part.lower()]}/{label}/{file}", read)
 
 
-def _arrays(source: str, entries: list[Entry]) -> dict[str, np.ndarray]:
+def _arrays(source: str, entries: list[Entry], progress: Progress) -> dict[str, np.ndarray]:
     labels = sorted({entry.label for entry in entries}, key=lambda text: (not text.isdecimal(), len(text), text))
     if len(labels) < 2:
         raise InputError(f"{source} must hold images of two classes or more; got {len(labels)} ({', '.join(labels)}).")
@@ -113,7 +113,8 @@ def _arrays(source: str, entries: list[Entry]) -> dict[str, np.ndarray]:
     parts = split_off(entries)
     pictures: dict[str, np.ndarray] = {}
     size: tuple[int, ...] | None = None
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        progress(number / len(entries), f"image {number} of {len(entries)}")
         picture = _pixels(source, entry)
         size = size or picture.shape[:2]
         if picture.shape[:2] != size:

@@ -53,13 +53,6 @@ def claim(folder: Path, recipe: dict[str, Any]) -> None:
         )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: delete it, and it is made again.") from error
-
-
 def write_text(path: Path, text: str) -> None:
     """The old file or the new one, never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)

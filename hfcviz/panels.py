@@ -37,8 +37,14 @@ def attacked(outcome: Outcome) -> list[str]:
     return [role for role in outcome.roles if role in ("attack", "hidden")]
 
 
-def caution(outcome: Outcome) -> str | None:
-    """What to bear in mind when detectors flag the scan before it is attacked; None when none does."""
+def caution(outcome: Outcome, reference: Reference) -> str | None:
+    """What to bear in mind when the detectors were trained on the scan, or flag it before it is attacked; None when neither."""
+    name = outcome.recipe["scan"]["name"]
+    if name in reference.ids and reference.trains[reference.ids.index(name)]:
+        return (
+            f"The detectors were trained on {name}, so that their verdicts on its versions are better than they would be on "
+            "an unknown scan: for a fair one, choose a scan on the Data & model page."
+        )
     alarmed = [name for name in outcome.scores if outcome.caught(name)[outcome.row("clean")]]
     if not alarmed:
         return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hfcviz.activations import Activations
 from hfcviz.mixtures import Mixture, fit_mixture
 from hfcviz.settings import InputError, Progress, Settings, setting, silent
+from hfcviz.store import load_arrays, save_arrays
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,35 @@ class FittedHFC:
                     distance[rows] = classes[label].nearest_distance(z[rows])
             terms[name] = self.settings.weight / z.shape[1] * distance
         return terms
+
+
+def save_constraint(fitted: FittedHFC, path: Path, made_for: str) -> None:
+    """Write the mixtures and their settings as one .npz: numbers only, no images. made_for: digest of their cohort."""
+    arrays = {
+        f"{name}/{label}/{part.name}": getattr(mixture, part.name).numpy()
+        for name, classes in fitted.mixtures.items()
+        for label, mixture in enumerate(classes)
+        for part in fields(mixture)
+    }
+    counts = {name: len(classes) for name, classes in fitted.mixtures.items()}
+    save_arrays(path, arrays, {"settings": fitted.settings.as_dict(), "classes": counts, "made_for": made_for})
+
+
+def load_constraint(path: Path) -> tuple[FittedHFC, str]:
+    """Read what save_constraint wrote, and what it was made for; InputError when the file is missing or damaged."""
+    arrays, about = load_arrays(path)
+    try:
+        settings = HFC(**about["settings"] | {"layers": tuple(about["settings"]["layers"])})
+        mixtures = {
+            name: [
+                Mixture(*(torch.from_numpy(arrays[f"{name}/{label}/{part.name}"]) for part in fields(Mixture)))
+                for label in range(count)
+            ]
+            for name, count in about["classes"].items()
+        }
+        return FittedHFC(settings, mixtures), about["made_for"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path.name} holds no mixtures ({error}): make it again.") from error
 
 
 PENALTIES: dict[str, HFC | None] = {"none": None, "HFC": HFC()}

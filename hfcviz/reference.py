@@ -20,7 +20,6 @@ from hfcviz.attacks import Attack, run, runner_up, uniform_noise
 from hfcviz.datasets import Dataset
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
-from hfcviz.metrics import bootstrap_interval, roc, two_sided
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.settings import InputError, Progress, silent
@@ -50,6 +49,8 @@ class Reference:
     targets: np.ndarray
     trains: np.ndarray
     recipe: dict[str, Any]
+    linf: dict[str, np.ndarray] = field(default_factory=dict)
+    """{role: (N,)} largest change of a pixel, where it was kept."""
     _fitted: dict[Any, Any] = field(default_factory=dict, repr=False, init=False)
 
     @property
@@ -73,6 +74,11 @@ class Reference:
             self._fitted[names] = fit_detectors(training, names, seed=self.recipe["seed"], progress=progress)
         return self._fitted[names]
 
+    def knowing(self, fitted: FittedHFC) -> Reference:
+        """The same cohort, which need not fit this constraint any more."""
+        self._fitted[fitted.settings.replace(weight=1.0)] = fitted
+        return self
+
     def constraint(self, settings: HFC, *, progress: Progress = silent) -> FittedHFC:
         """The constraint fitted on the clean training images, once for each setting of its mixtures."""
         mixtures = settings.replace(weight=1.0)  # the weight is no part of them
@@ -80,6 +86,12 @@ class Reference:
             seed = self.recipe["seed"]
             self._fitted[mixtures] = mixtures.fit(self.train, self.train_labels, seed=seed, progress=progress)
         return replace(self._fitted[mixtures], settings=settings)
+
+
+def like_cohort(attack: Attack, reference: Reference) -> Attack:
+    """The attack at the eps and number of steps at which the cohort was attacked and its detectors trained."""
+    known = reference.recipe["attack"]
+    return attack.replace(eps=known["eps"], steps=1 if attack.steps == 1 else known["steps"])
 
 
 def build_reference(
@@ -94,9 +106,7 @@ def build_reference(
 ) -> Reference:
     """Attack every correctly classified test scan with and without the penalty, at equal eps, step size and steps."""
     share = shares(progress, {"features": 0.1, "constraint": 0.05, "attack": 0.35, "hidden": 0.5})
-    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-    thinned = any(isinstance(module, kinds) and module.p > 0 for module in classifier.net.modules())
-    passes = DROPOUT_PASSES if thinned else 0  # without dropout there is no BU
+    passes = passes_of(classifier)
     train = extract(classifier, dataset.splits["train"].images(slice(None)), progress=share("features"))
     calibration = extract(classifier, dataset.splits["val"].images(slice(None)), dropout_passes=passes, seed=seed)
     test = dataset.splits["test"]
@@ -132,7 +142,17 @@ def build_reference(
         "correct": len(right),
     }
     ids = tuple(test.ids[index] for index in right)
-    return Reference(train, dataset.splits["train"].y, calibration, cohort, ids, test.y[right], targets, trains, recipe)
+    linf = {role: (images - x).flatten(1).abs().amax(1).numpy() for role, images in versions.items()}
+    return Reference(
+        train, dataset.splits["train"].y, calibration, cohort, ids, test.y[right], targets, trains, recipe, linf
+    )
+
+
+def passes_of(classifier: Classifier) -> int:
+    """Dropout passes that a network is worth: without dropout there is no BU."""
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+    thinned = any(isinstance(module, kinds) and module.p > 0 for module in classifier.net.modules())
+    return DROPOUT_PASSES if thinned else 0
 
 
 def noisy(x: torch.Tensor, eps: float, seeds: list[int]) -> torch.Tensor:
@@ -145,52 +165,13 @@ def scan_seeds(seed: int, count: int) -> list[int]:
     return [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(count)]
 
 
-def compare(reference: Reference, *, progress: Progress = silent) -> list[dict[str, Any]]:
-    """One row for each detector and attack role, on the scans that the detectors never saw.
-
-    Negatives are clean and noise; columns: detector, role, auc, auc_low, auc_high, two_sided, tpr90, tpr90_low,
-    tpr90_high, n (adversarial), negatives, and layers {layer: auc of that layer alone}. Intervals are 95 % bootstrap
-    intervals.
-    """
-    rows = []
-    parts = {role: reference.part(role, trains=False) for role in reference.cohort}
-    for name, detector in reference.detectors(progress=progress).items():
-        by_layer = {role: detector.layer_scores(part) for role, part in parts.items()}
-        scores = {
-            role: detector.combine(by_layer[role]) if by_layer[role] else detector.score(parts[role]) for role in parts
-        }
-        negatives = np.concatenate([scores["clean"], scores["noise"]])
-        for role in [role for role in ("attack", "hidden") if role in parts]:
-            curve = roc(negatives, scores[role])
-            auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, scores[role])
-            tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, scores[role])
-            layers = {
-                layer: roc(np.concatenate([by_layer["clean"][layer], by_layer["noise"][layer]]), own).auc
-                for layer, own in by_layer[role].items()
-            }
-            rows.append(
-                {"detector": name, "role": role, "auc": curve.auc, "auc_low": auc[0], "auc_high": auc[1]}
-                | {"two_sided": two_sided(curve.auc)}
-                | {"tpr90": curve.tpr_at(0.1), "tpr90_low": tpr[0], "tpr90_high": tpr[1]}
-                | {"n": len(scores[role]), "negatives": len(negatives), "layers": layers}
-            )
-    return rows
-
-
-def success(reference: Reference, role: str) -> float:
-    """Share of all cohort scans that the network puts into the attack's target class."""
-    return float((reference.cohort[role].predicted == reference.targets).mean())
-
-
-def confidence(reference: Reference, role: str) -> float:
-    """Mean probability of the target class over all cohort scans."""
-    chances = reference.cohort[role].probabilities
-    return float(chances[np.arange(len(chances)), reference.targets].mean())
-
-
-def save_reference(reference: Reference, path: Path) -> None:
-    """Write a reference as one .npz: numbers only, no images."""
-    save_arrays(path, *_to_arrays(reference))
+def save_reference(reference: Reference, path: Path, *, half: bool = False) -> None:
+    """Write a reference as one .npz: numbers only, no images. half: features and logits with the values that half precision can hold."""
+    arrays, about = _to_arrays(reference)
+    if half:
+        features = {name for name, a in arrays.items() if a.dtype == np.float32 and not name.startswith("linf-")}
+        arrays = {name: a.astype(np.float16) if name in features else a for name, a in arrays.items()}
+    save_arrays(path, arrays, about)
 
 
 def _to_arrays(reference: Reference) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -203,12 +184,14 @@ def _to_arrays(reference: Reference) -> tuple[dict[str, np.ndarray], dict[str, A
     arrays |= reference.train.to_arrays("train") | reference.calibration.to_arrays("calibration")
     for role, activations in reference.cohort.items():
         arrays |= activations.to_arrays(f"cohort-{role}")
+    arrays |= {f"linf-{role}": values for role, values in reference.linf.items()}
     return arrays, {"ids": list(reference.ids), "roles": list(reference.cohort), "recipe": reference.recipe}
 
 
 def load_reference(path: Path) -> Reference:
     """Read what save_reference wrote; InputError when the file is missing or damaged."""
     arrays, about = load_arrays(path)
+    arrays = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}
     try:
         return Reference(
             train=Activations.from_arrays(arrays, "train"),
@@ -220,6 +203,7 @@ def load_reference(path: Path) -> Reference:
             targets=arrays["targets"],
             trains=arrays["trains"],
             recipe=about["recipe"],
+            linf={role: arrays[f"linf-{role}"] for role in about["roles"] if f"linf-{role}" in arrays},
         )
     except KeyError as error:
         raise InputError(f"{Path(path).name} holds no cohort ({error} is missing); make it again.") from error

@@ -100,9 +100,7 @@ def load_arrays(path: str | Path) -> tuple[Arrays, dict[str, Any]]:
         raise InputError(f"{path.name} is not in {path.parent}; make it again or name another file.") from None
     except Exception as error:  # zipfile answers damage with a dozen kinds of exception
         why = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path.name} is not readable as saved arrays ({why}); remove it and make it again."
-        ) from error
+        raise InputError(f"{path} is not readable as saved arrays ({why}); remove it and make it again.") from error
     return arrays, about
 
 

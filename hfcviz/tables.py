@@ -65,19 +65,57 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def as_paper(rows: Sequence[Row]) -> str:
-    """The paper's layout: a line for each detector, a column for each attack, "AUC without > AUC with the constraint"."""
+    """The paper's layout as Markdown: a table for each data set and eps; see `paper_lines`."""
     found = []
     for dataset, eps in dict.fromkeys((row["dataset"], row["eps_255"]) for row in rows):
-        own = [row for row in rows if (row["dataset"], row["eps_255"]) == (dataset, eps)]
-        attacks, detectors = (list(dict.fromkeys(row[key] for row in own)) for key in ("attack", "detector"))
-        auc = {(row["attack"], row["detector"], row["penalty"]): row["auc"] for row in own}
-
-        def cell(attack: str, detector: str, auc: dict[tuple[str, str, str], float] = auc) -> str:
-            values = [auc.get((attack, detector, penalty)) for penalty in ("none", "HFC")]
-            return " > ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
-
+        lines = paper_lines([row for row in rows if (row["dataset"], row["eps_255"]) == (dataset, eps)])
         found.append(f"AUC in %, {dataset}, eps {eps:g}/255: without > with HFC\n")
-        found.append("| detector | " + " | ".join(attacks) + " |\n|---" + "|---" * len(attacks) + "|")
-        found += [f"| {name} | " + " | ".join(cell(attack, name) for attack in attacks) + " |" for name in detectors]
+        found.append("| " + " | ".join(lines[0]) + " |\n|---" + "|---" * (len(lines[0]) - 1) + "|")
+        found += ["| " + " | ".join(line.values()) + " |" for line in lines]
         found.append("")
     return "\n".join(found)
+
+
+def paper_lines(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The paper's layout for rows of one eps: a line for each detector, a column for each attack, "AUC without > with" in %."""
+    attacks, detectors = (list(dict.fromkeys(row[key] for row in rows)) for key in ("attack", "detector"))
+    auc = {(row["attack"], row["detector"], row["penalty"]): row["auc"] for row in rows}
+
+    def cell(attack: str, detector: str) -> str:
+        values = [auc.get((attack, detector, penalty)) for penalty in ("none", "HFC")]
+        return " > ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
+
+    return [{"detector": name} | {attack: cell(attack, name) for attack in attacks} for name in detectors]
+
+
+MEASURES = {"AUC": "auc", "two-sided AUC": "two_sided", "TPR@90": "tpr90"}
+"""What a grid can show: name for people, and column."""
+
+
+def grid_lines(rows: Sequence[Row], measure: str) -> list[dict[str, str]]:
+    """For rows of one eps: two lines for each detector, without and with the constraint, and a column for each attack.
+
+    The first lines tell of the attacks themselves. A value has its 95 % interval where the rows have one.
+    """
+    attacks, detectors = (list(dict.fromkeys(row[key] for row in rows)) for key in ("attack", "detector"))
+    column = MEASURES[measure]
+    by = {(row["attack"], row["detector"], row["penalty"]): row for row in rows}
+
+    def value(row: Row | None, column: str, form: str) -> str:
+        if row is None:
+            return "-"
+        text = format(row[column], form)
+        if f"{column}_low" in row:
+            text += f" ({row[f'{column}_low']:{form}} to {row[f'{column}_high']:{form}})"
+        return text + (" inverted" if column == "auc" and row["auc_high"] < 0.5 else "")
+
+    found = []
+    penalties = [name for name in ("none", "HFC") if any(row["penalty"] == name for row in rows)]
+    wanted = [("target reached", None, "success", ".1%"), ("largest change, /255", None, "linf_255", ".2f")]
+    for what, detector, key, form in [*wanted, *((name, name, column, ".2f") for name in detectors)]:
+        for penalty in penalties:
+            line = {measure: what, "constraint": penalty}
+            for attack in attacks:
+                line[attack] = value(by.get((attack, detector or detectors[0], penalty)), key, form)
+            found.append(line)
+    return found

@@ -20,12 +20,13 @@ import torch
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS, run, runner_up
 from hfcviz.bundle import open_bundle
+from hfcviz.cohort import compare, overall
 from hfcviz.experiment import run_experiment
 from hfcviz.outcome import Plan, save_outcome
 from hfcviz.panels import embed_layer
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
-from hfcviz.reference import build_reference, compare, confidence, save_reference, scan_seeds, success
+from hfcviz.reference import build_reference, save_reference, scan_seeds
 from hfcviz.store import save_arrays
 
 EPS = (1, 2, 4, 8)
@@ -65,18 +66,18 @@ def main() -> None:
     assert constraint is not None
     reference = build_reference(classifier, bundle.dataset, plan.attack_name, plan.attack, constraint, seed=args.seed)
     save_reference(reference, bundle.folder / "reference.npz")
-    rows = compare(reference)
+    rows, about = compare(reference), overall(reference)
     numbers |= {
         "eps": eps,
-        "success": {role: success(reference, role) for role in ("attack", "hidden")},
-        "mean_confidence": {role: confidence(reference, role) for role in ("attack", "hidden")},
+        "success": {role: found["success"] for role, found in about.items()},
+        "mean_confidence": {role: found["mean_confidence"] for role, found in about.items()},
         "detectors": rows,
     }
     report(numbers, len(reference.ids))
     # The first lesion scan that no detector was trained on: chosen by its place, not by its looks.
     lesion = bundle.dataset.class_names.index("lesion")
     first = reference.ids[int(np.flatnonzero(~reference.trains & (reference.labels == lesion))[0])]
-    outcome = run_experiment(classifier, reference, bundle.sample(first)[0], plan, scan_name=first)
+    outcome = run_experiment(classifier, reference, bundle.dataset.sample(first)[0], plan, scan_name=first)
     save_outcome(outcome, bundle.folder / "first.npz")
     maps, about = {}, {}
     for name in ("t-SNE", "UMAP"):

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 SIZES = {"wide": 1440, "narrow": 820}
 PAGES = {"explore": "", "cohort": "cohort", "data": "data"}
+TITLES = {"explore": "Explore", "cohort": "Cohort", "data": "Data & model"}
 
 
 def main() -> None:
@@ -47,6 +48,12 @@ def main() -> None:
                         page.goto(f"{url}/{path}")
                         settle(page)
                         page.screenshot(path=args.folder / f"{name}-{scheme}-{size}.png")
+                    # The task without images; links keep the session, an address would begin a new one.
+                    page.get_by_text("Chest X-ray (pneumonia)", exact=True).click()
+                    for name, title in TITLES.items():
+                        page.get_by_role("link", name=title).first.click()
+                        settle(page)
+                        page.screenshot(path=args.folder / f"chest-{name}-{scheme}-{size}.png")
                     page.close()
     finally:
         if server is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.bundle import open_bundle
-from hfcviz.reference import compare
+from hfcviz.runs import Runs
+from hfcviz.ui.state import ChosenScan
 
 APP = Path(__file__).parent.parent / "app.py"
 DATA = "hfcviz/ui/pages/data_model.py"
@@ -58,8 +61,8 @@ def test_the_detector_table_repeats_the_stored_verdicts(app):
 
 
 def test_a_run_with_other_settings_replaces_the_result(app):
-    app.number_input(key="attack.PGD.steps").set_value(2)
-    app.number_input(key="attack.PGD.eps").set_value(1.0).run()
+    app.number_input(key="attack.PGD.brain2d.steps").set_value(2)
+    app.number_input(key="attack.PGD.brain2d.eps").set_value(1.0).run()
     assert any("press Run" in text.value for text in app.caption), "changed controls are announced"
     before = app.session_state["outcome"]
     button(app, "Run").click().run()
@@ -74,7 +77,7 @@ def test_a_run_with_other_settings_replaces_the_result(app):
 
 def test_a_setting_out_of_range_is_a_sentence_and_the_result_stays(app):
     before = headline(app)
-    app.number_input(key="attack.PGD.eps").set_value(300.0).run()
+    app.number_input(key="attack.PGD.brain2d.eps").set_value(300.0).run()
     assert [error.value for error in app.error] == [
         "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
     ]
@@ -84,7 +87,7 @@ def test_a_setting_out_of_range_is_a_sentence_and_the_result_stays(app):
 
 def test_a_target_that_is_predicted_already_is_a_sentence_and_the_result_stays(app):
     before = headline(app)
-    app.selectbox(key="target").set_value("lesion").run()
+    app.selectbox(key="target.brain2d").set_value("lesion").run()
     button(app, "Run").click().run()
     settle(app)
     assert len(app.error) == 1 and "target must differ" in app.error[0].value
@@ -93,7 +96,7 @@ def test_a_target_that_is_predicted_already_is_a_sentence_and_the_result_stays(a
 
 def test_a_stopped_run_leaves_the_result(app):
     before = headline(app)
-    app.number_input(key="attack.PGD.steps").set_value(1000).run()
+    app.number_input(key="attack.PGD.brain2d.steps").set_value(1000).run()
     button(app, "Run").click().run()
     app.session_state["job"].cancel()
     settle(app)
@@ -103,7 +106,7 @@ def test_a_stopped_run_leaves_the_result(app):
 
 def test_without_constraint_only_the_plain_attack_is_shown(app):
     app.selectbox(key="penalty").set_value("none")
-    app.number_input(key="attack.PGD.steps").set_value(1).run()
+    app.number_input(key="attack.PGD.brain2d.steps").set_value(1).run()
     button(app, "Run").click().run()
     settle(app)
     assert not app.exception
@@ -141,54 +144,89 @@ def test_a_chosen_scan_is_the_one_that_is_run(app):
 COHORT = "hfcviz/ui/pages/cohort.py"
 
 
-def cohort(app: AppTest, seconds: float = 120) -> AppTest:
-    """The Cohort page once its detectors have judged."""
+def runs_of(name: str = "brain2d", eps: float | None = None):
+    """The published runs of a bundle, and the rows of those at one eps (by default its cohort's)."""
+    bundle = open_bundle(name)
+    eps = round(bundle.reference.recipe["attack"]["eps"] * 255, 6) if eps is None else eps
+    return bundle.runs, [row for row in bundle.runs.rows if row["eps_255"] == eps], eps
+
+
+def cohort(app: AppTest) -> AppTest:
     app.switch_page(COHORT).run()
-    end = time.monotonic() + seconds
-    while not app.dataframe:
-        assert time.monotonic() < end, "the cohort was not judged"
-        app.session_state["judged"][1].wait(1)
-        app.run()
+    assert not app.exception and not app.error
     return app
 
 
-def test_the_cohort_page_shows_the_table_that_the_reference_gives(app):
+def test_the_cohort_page_shows_the_published_runs_at_once(app):
     cohort(app)
-    assert not app.exception and not app.error
+    _, rows, eps = runs_of()
+    table = app.dataframe[0].value.set_index(["AUC", "constraint"])
+    assert list(table.columns) == list(dict.fromkeys(row["attack"] for row in rows))
+    for row in rows:
+        shown = table.loc[(row["detector"], row["penalty"]), row["attack"]]
+        assert shown.startswith(f"{row['auc']:.2f} ({row['auc_low']:.2f} to")
+        assert ("inverted" in shown) is (row["auc_high"] < 0.5)
+        reached = table.loc[("target reached", row["penalty"]), row["attack"]]
+        assert reached.startswith(f"{row['success']:.1%} ({row['success_low']:.1%} to")
+        assert float(table.loc[("largest change, /255", row["penalty"]), row["attack"]]) == pytest.approx(eps, abs=0.01)
+
+
+def test_the_papers_layout_is_an_option(app):
+    cohort(app)
+    app.segmented_control(key="cohort.measure").set_value("as in the paper").run()
+    _, rows, _ = runs_of()
+    auc = {(row["attack"], row["detector"], row["penalty"]): 100 * row["auc"] for row in rows}
     table = app.dataframe[0].value.set_index("detector")
-    for row in compare(open_bundle().reference):
-        label = {"attack": "PGD", "hidden": "PGD+HFC"}[row["role"]]
+    for attack in table.columns:
+        for name, cell in table[attack].items():
+            assert cell == f"{auc[attack, name, 'none']:.1f} > {auc[attack, name, 'HFC']:.1f}"
+
+
+def test_another_published_run_fills_the_page(app):
+    cohort(app)
+    runs, _, _ = runs_of()
+    eps = max(size for _, size in runs.names)
+    app.segmented_control(key="cohort.eps.brain2d").set_value(eps).run()
+    app.segmented_control(key=f"cohort.run.brain2d.{eps}").set_value("MIM").run()
+    assert not app.exception
+    judged = runs.load("MIM", eps)
+    assert any(f"**MIM** at {eps:g}/255" in text.value for text in app.markdown)
+    table = app.dataframe[1].value.set_index("detector")
+    for row in judged.rows:
+        label = {"attack": "MIM", "hidden": "MIM+HFC"}[row["role"]]
         assert table.loc[row["detector"], f"AUC {label}"].startswith(f"{row['auc']:.2f} (")
-        assert ("inverted" in table.loc[row["detector"], f"AUC {label}"]) is (row["auc_high"] < 0.5)
-    app.toggle(key="cohort.paper").set_value(True).run()
-    assert list(app.dataframe[0].value.columns) == ["detector", "PGD"]
-    assert " > " in app.dataframe[0].value["PGD"][0]
+    metrics = {one.label: one.value for one in app.metric}
+    assert metrics["MIM+HFC: target reached"] == f"{judged.overall['hidden']['success']:.1%}"
+    assert metrics["MIM: largest change"] == f"{eps:.2f}/255"
 
 
 def test_a_selection_lists_its_scans_and_one_opens_on_the_explore_page(app):
     cohort(app)
-    reference = open_bundle().reference
-    held_out = [name for name, trains in zip(reference.ids, reference.trains, strict=True) if not trains]
-    app.session_state["chosen"] = frozenset(held_out[3:5])
+    runs, rows, eps = runs_of()
+    ids = runs.load(rows[0]["attack"], eps).ids
+    app.session_state["chosen"] = frozenset(ids[3:5])
     app.run()
     offered = {one.key for one in app.button if one.key and one.key.startswith("open.")}
-    assert offered == {f"open.{name}" for name in held_out[3:5]}
-    app.button(key=f"open.{held_out[4]}").click().run()
-    assert app.session_state["scan"].name == held_out[4]
+    assert offered == {f"open.{name}" for name in ids[3:5]}
+    app.button(key=f"open.{ids[4]}").click().run()
+    assert app.session_state["scan"].name == ids[4]
 
 
-def test_a_live_cohort_replaces_the_bundled_one_and_goes_back(app):
+def test_a_live_cohort_replaces_the_published_runs_and_goes_back(app):
     cohort(app)
     app.number_input(key="cohort.limit").set_value(24)
     app.selectbox(key="cohort.attack").set_value("FGSM").run()
     button(app, "Evaluate").click().run()
     settle(app, "cohort_job", 240)
-    cohort(app)
     assert not app.exception and not app.error
-    assert len(app.session_state["cohort"].ids) == 24
+    assert app.session_state["cohort"].overall["attack"]["attacked"] == 24
     assert any("**FGSM** at 8/255, 1 step," in text.value for text in app.markdown)
-    button(app, "Back to the bundled cohort").click().run()
-    assert any("**PGD** at 8/255" in text.value for text in cohort(app).markdown)
+    app.segmented_control(key="cohort.method.3").set_value("t-SNE").run()
+    assert not app.exception
+    button(app, "Back to the published runs").click().run()
+    assert not any("**FGSM** at 8/255" in text.value for text in app.markdown)
+    assert any("**PGD** at 8/255" in text.value for text in app.markdown)
+    assert app.session_state["cohort"] is None
 
 
 def test_too_few_scans_are_one_sentence_and_the_cohort_stays(app):
@@ -200,3 +238,124 @@ def test_too_few_scans_are_one_sentence_and_the_cohort_stays(app):
         "limit must be at least 20 images, for detectors to be trained and judged; got 5."
     ]
     assert app.session_state["cohort"] is None
+
+
+def test_a_damaged_run_is_one_sentence_and_the_live_form_stays(app, tmp_path, monkeypatch):
+    (tmp_path / "PGD 8.npz").write_text("half a file")
+    monkeypatch.setitem(open_bundle().__dict__, "runs", Runs(tmp_path))
+    app.switch_page(COHORT).run()
+    assert not app.exception
+    assert len(app.error) == 1 and app.error[0].value.startswith(f"{tmp_path / 'PGD 8.npz'} is not readable")
+    assert button(app, "Evaluate")
+
+
+# The task without images
+
+
+@pytest.fixture
+def chest(app) -> AppTest:
+    app.switch_page(DATA).run()
+    app.segmented_control(key="task").set_value("chest").run()
+    assert not app.exception and not app.error
+    return app
+
+
+def an_xray(seed: int = 0):
+    """A picture of the size of the network's input, and a name."""
+    return ChosenScan("mine.png", np.random.default_rng(seed).random((1, 224, 224), dtype=np.float32))
+
+
+def test_a_task_without_images_says_where_to_get_them(chest):
+    assert any("Kermany et al. 2018" in text.value for text in chest.markdown)
+    chest.switch_page("hfcviz/ui/pages/explore.py").run()
+    assert not chest.exception and not chest.error
+    assert any("**Chest X-ray (pneumonia)** has no first result" in text.value for text in chest.markdown)
+    assert button(chest, "Run").disabled
+
+
+def test_a_scan_of_ones_own_goes_through_on_a_task_without_images(chest):
+    chest.session_state["scan"] = an_xray()
+    chest.switch_page("hfcviz/ui/pages/explore.py").run()
+    known = open_bundle("chest").reference.recipe["attack"]
+    assert chest.number_input(key="attack.PGD.chest.eps").value == pytest.approx(known["eps"] * 255)
+    chest.number_input(key="attack.PGD.chest.steps").set_value(2).run()
+    button(chest, "Run").click().run()
+    settle(chest)
+    assert not chest.exception and not chest.error
+    outcome = chest.session_state["outcome"]
+    assert outcome.recipe["model"]["name"] == "chest-resnet18"
+    assert outcome.linf[outcome.row("attack")] == pytest.approx(known["eps"], abs=1e-6)
+    assert "detectors" in headline(chest)
+
+
+def test_the_cohort_of_a_task_without_images_is_shown_without_pictures(chest):
+    cohort(chest)
+    runs, rows, eps = runs_of("chest")
+    chest.session_state["chosen"] = frozenset(runs.load(rows[0]["attack"], eps).ids[:2])
+    chest.run()
+    assert not chest.exception and not chest.error
+    assert any("Their pictures are not here" in text.value for text in chest.caption)
+    assert not [one.key for one in chest.button if one.key and one.key.startswith("open.")]
+
+
+def test_a_data_set_that_is_not_the_tasks_is_one_sentence(chest, tmp_path):
+    chest.text_input(key="images.chest").set_value(str(tmp_path / "nothing.zip")).run()
+    settled(chest, "images_job")
+    assert any("must be a file or folder on this machine; got" in one.value for one in chest.info)
+    chest.text_input(key="images.chest").set_value("pneumoniamnist").run()
+    settled(chest, "images_job")
+    assert any("must be a file or folder on this machine; got 'pneumoniamnist'" in one.value for one in chest.info)
+    chest.text_input(key="images.chest").set_value(str(open_bundle().folder / "slices.npz")).run()
+    settled(chest, "images_job")
+    assert any("must have the classes NORMAL, PNEUMONIA; got healthy, lesion" in one.value for one in chest.info)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_images_from_this_machine_bring_pictures_to_the_task_if_they_are_the_same(chest, tmp_path, monkeypatch, same):
+    if same:  # what the X-rays look like is not known here; their names are
+        monkeypatch.setattr("hfcviz.ui.data_views._same_scans", lambda *rest: True)
+    runs, rows, eps = runs_of("chest")
+    here = runs.load(rows[0]["attack"], eps).ids[:3]
+    for number, name in enumerate(("train/NORMAL/a.png", "train/PNEUMONIA/b.png", "val/NORMAL/c.png", *here)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (30, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name, format="PNG")
+    chest.text_input(key="images.chest").set_value(str(tmp_path)).run()
+    settled(chest, "images_job")
+    assert not chest.exception and not chest.error
+    if not same:
+        assert any("holds other pictures under the names of the test scans" in one.value for one in chest.info)
+        return
+    assert {one.key for one in chest.button if one.key and one.key.startswith("use.")} == {
+        f"use.{name}" for name in here
+    }
+    cohort(chest)
+    chest.session_state["chosen"] = frozenset(runs.load(rows[0]["attack"], eps).ids[:5])
+    chest.run()
+    assert {one.key for one in chest.button if one.key and one.key.startswith("open.")} == {f"open.{n}" for n in here}
+    chest.button(key=f"open.{here[1]}").click().run()
+    assert chest.session_state["scan"].name == here[1] and chest.session_state["scan"].x.shape == (1, 224, 224)
+
+
+def settled(app: AppTest, slot: str) -> AppTest:
+    """Run the page until the job of a slot has ended."""
+    app.session_state[slot][1].wait(60)
+    return app.run()
+
+
+def test_going_back_to_the_first_task_shows_its_result_again(chest):
+    chest.switch_page(DATA).run()
+    chest.segmented_control(key="task").set_value("brain2d").run()
+    chest.switch_page("hfcviz/ui/pages/explore.py").run()
+    assert not chest.exception and "lesion" in headline(chest)
+
+
+def test_a_run_under_way_does_not_reach_the_page_of_another_task(app):
+    app.number_input(key="attack.PGD.brain2d.steps").set_value(1000).run()
+    button(app, "Run").click().run()
+    job = app.session_state["job"]
+    app.switch_page(DATA).run()
+    app.segmented_control(key="task").set_value("chest").run()
+    assert job.wait(60) and job.state == "cancelled"
+    app.switch_page("hfcviz/ui/pages/explore.py").run()
+    assert app.session_state["outcome"] is None and not app.exception and not app.info

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from hfcviz.bundle import open_bundle
 
 WAIT = 60_000
 
@@ -123,13 +126,34 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     export.wait_for(timeout=WAIT)
     idle(page)
     count = int(re.search(r"\d+", export.inner_text())[0])
-    assert 0 < count < 118
+    judged = open_bundle().runs.load("PGD", 8)
+    everyone = len(judged.ids)
+    assert 0 < count < everyone
     assert page.locator(".st-key-chart-roc path.point").count() == 2 * 8 * count, "two attacks, eight detectors"
     strips = page.locator(".st-key-chart-scores path.point")
     opacities = strips.evaluate_all("points => points.map(point => Number(point.style.opacity))")
-    assert len(opacities) == 4 * 118 and sum(value == 1 for value in opacities) == 4 * count
+    assert len(opacities) == 4 * everyone and sum(value == 1 for value in opacities) == 4 * count
     assert min(opacities) > 0, "the rest dims, it does not disappear"
     last = page.locator("[class*='st-key-open-']").last.get_by_role("button")
     name = last.inner_text()
     last.click()
     page.locator("[data-testid=stSidebar]").get_by_text(name).wait_for(timeout=WAIT)
+
+
+def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page, tmp_path):
+    page.get_by_role("link", name="Data & model").click()
+    page.get_by_text("Chest X-ray (pneumonia)", exact=True).click()
+    page.get_by_text("There are no test scans of").wait_for(timeout=WAIT)
+    rows, columns = np.mgrid[-1:1:240j, -1:1:300j]
+    lungs = 60 + 120 * np.exp(-((np.abs(columns) - 0.45) ** 2 / 0.06 + rows**2 / 0.4))
+    Image.fromarray(lungs.astype(np.uint8)).save(tmp_path / "mine.png")
+    page.get_by_role("tab", name="A scan of your own").click()
+    page.locator("input[type=file]").set_input_files(tmp_path / "mine.png")
+    page.get_by_role("button", name="Use this scan").click(timeout=WAIT)
+    page.get_by_text("is chosen: press Run").wait_for(timeout=WAIT)
+    fill(page, "Steps", "2")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_text(re.compile(r"^Shown: mine.png, eps 4/255, 2 steps")).wait_for(timeout=2 * WAIT)
+    idle(page)
+    assert page.locator(".js-plotly-plot").count() >= 5 and scatter_points(page) > 300
+    assert page.locator(".st-key-chart-scatter").get_by_text("NORMAL, training").count() == 1

@@ -27,6 +27,8 @@ from hfcviz.models import Classifier, save_model
 from hfcviz.networks import build_resnet, resnet_layers
 from hfcviz.penalties import HFC
 from hfcviz.reference import build_reference, save_reference
+from hfcviz.settings import InputError
+from hfcviz.tables import as_csv, as_markdown
 
 SIDE = 24
 ARCHITECTURE = {"name": "resnet", "widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1), "dropout": 0.2}
@@ -177,7 +179,7 @@ def test_figures_work_without_a_network(attack, tmp_path):
     assert attack("bundled:test-0001", "--out", "out")[0] == 0
     for page in (tmp_path / "out").glob("*.html"):
         text = page.read_text(encoding="utf-8")
-        assert 'src="plotly.min.js"' in text and "cdn" not in text.lower()
+        assert 'src="plotly.min.js"' in text and 'src="http' not in text
     assert (tmp_path / "out" / "plotly.min.js").stat().st_size > 1e6
 
 
@@ -455,7 +457,7 @@ def test_as_a_program_it_ends_with_the_same_codes(folder, tmp_path):
 
 
 def test_a_reference_of_other_weights_is_refused(folder, tmp_path, capsys):
-    bundle = Bundle("mixed", tmp_path, str(folder / "slices.npz"))
+    bundle = Bundle("mixed", "Mixed", tmp_path, str(folder / "slices.npz"))
     for name in ("classifier.json", "classifier.safetensors", "reference.npz", "slices.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     assert len(bundle.reference.ids) >= 20
@@ -472,22 +474,70 @@ def test_a_reference_of_other_weights_is_refused(folder, tmp_path, capsys):
 def test_bundles_are_complete_and_belong_together(name):
     bundle = open_bundle(name)
     assert bundle.about["class_names"] == bundle.classifier.class_names
-    assert bundle.about["layer_names"] == bundle.classifier.layer_names == tuple(bundle.first.activations.layers)
-    assert bundle.source_note == bundle.dataset.about
+    assert bundle.about["layer_names"] == bundle.classifier.layer_names == tuple(bundle.reference.train.layers)
     assert bundle.reference.recipe["weights"] == bundle.classifier.digest
+    if bundle.source is None:
+        assert bundle.first is None and "do not come with hfcviz" in bundle.source_note
+        with pytest.raises(InputError, match="There are no images of Chest X-ray"):
+            _ = bundle.dataset
+        return
+    assert bundle.source_note == bundle.dataset.about
     assert bundle.dataset.class_names == bundle.classifier.class_names
-    x, label = bundle.sample("test-0007")
+    x, label = bundle.dataset.sample("test-0007")
     assert x.shape == bundle.classifier.input_shape and label in bundle.dataset.class_names
+    assert tuple(bundle.first.activations.layers) == bundle.classifier.layer_names
     assert bundle.first.recipe["model"]["sha256"] == bundle.classifier.digest
     assert bundle.first.recipe["detectors"]["sha256"] == bundle.reference.digest
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundled_scan_goes_through(name, tmp_path, monkeypatch, capsys):
+def test_published_runs_hold_every_attack_at_three_eps_and_belong_to_the_network(name):
+    bundle = open_bundle(name)
+    eps = sorted({size for _, size in bundle.runs.names})
+    usual = bundle.reference.recipe["attack"]["eps"] * 255
+    assert eps == pytest.approx([usual / 2, usual, 2 * usual])
+    assert bundle.runs.names == [(attack, size) for size in eps for attack in ATTACKS]
+    for attack, size in bundle.runs.names:
+        judged = bundle.runs.load(attack, size)
+        assert judged.recipe["weights"] == bundle.classifier.digest
+        assert judged.overall["attack"]["attacked"] >= 200
+        assert judged.layer_names == bundle.classifier.layer_names
+        assert bool(judged.features) is (attack == "PGD" and size == pytest.approx(usual))
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_docs_tables_are_those_of_the_published_runs(name):
+    rows, docs = open_bundle(name).runs.rows, Path(__file__).parent.parent / "docs" / "results"
+    assert (docs / f"{name}.csv").read_text(encoding="utf-8") == as_csv(rows)
+    assert (docs / f"{name}.md").read_text(encoding="utf-8") == as_markdown(rows)
+
+
+def test_mixtures_that_are_shipped_are_those_that_a_fit_gives():
+    reference = open_bundle("chest").reference
+    shipped, settings = reference.constraint(HFC()), HFC()
+    fitted = settings.fit(reference.train, reference.train_labels, seed=reference.recipe["seed"])
+    z = {name: torch.from_numpy(a[:50]) for name, a in reference.train.layers.items()}
+    target = torch.arange(50) % 2
+    for name, expected in fitted(z, target).items():
+        # Fitted on features before they were rounded to half precision.
+        assert torch.allclose(shipped(z, target)[name], expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_scan_goes_through_every_bundle(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path / "store"))
-    assert main(["attack", "bundled:test-0007", "--bundle", name, "--steps", "2", "--out", str(tmp_path / "out")]) == 0
+    scan = "bundled:test-0007" if open_bundle(name).source else str(a_png(tmp_path / "scan.png"))
+    assert main(["attack", scan, "--bundle", name, "--steps", "2", "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= FILES
     assert "KD" in capsys.readouterr().out
+    used = json.loads((tmp_path / "out" / "report.json").read_text())["recipe"]["plan"]["attack"]
+    assert used["eps"] == open_bundle(name).reference.recipe["attack"]["eps"] and used["steps"] == 2
+
+
+def test_a_bundled_id_of_a_bundle_without_images_is_one_sentence(tmp_path, capsys):
+    assert main(["attack", "bundled:test-0007", "--bundle", "chest", "--out", str(tmp_path / "out")]) == 2
+    assert "There are no images of Chest X-ray (pneumonia) here: name a file." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # A whole test set
@@ -507,7 +557,7 @@ def test_a_set_is_evaluated_and_again_it_is_only_read(folder, tmp_path, capsys, 
         (attack, penalty, eps) for attack in ("PGD", "FGSM") for penalty in ("none", "HFC") for eps in (4, 8)
     }
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == rows
-    assert {"results.csv", "results.md", "recipe.json", "cells", "rows"} <= {
+    assert {"results.csv", "results.md", "recipe.json", "cells", "judged"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
     assert "eps 8/255: without > with HFC" in out and "| KD |" in out and "not for clinical use" in out
@@ -515,7 +565,7 @@ def test_a_set_is_evaluated_and_again_it_is_only_read(folder, tmp_path, capsys, 
     def never(*arguments, **more):
         raise AssertionError("nothing is attacked a second time")
 
-    monkeypatch.setattr("hfcviz.evaluation.run", never)
+    monkeypatch.setattr("hfcviz.cells.run", never)
     assert evaluated(folder, tmp_path / "out", *more) == 0
     assert capsys.readouterr().out == out
 
@@ -551,6 +601,6 @@ def test_stopping_an_evaluation_says_that_it_can_go_on(folder, tmp_path, capsys,
     def interrupted(*arguments, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hfcviz.evaluation.run", interrupted)
+    monkeypatch.setattr("hfcviz.cells.run", interrupted)
     assert evaluated(folder, tmp_path / "out") == 130
     assert "the same command goes on from there" in capsys.readouterr().err

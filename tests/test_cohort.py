@@ -33,6 +33,8 @@ def test_scores_belong_to_their_scans(judged):
         for role in r.cohort:
             alone = detector.score(r.cohort[role].take([row]))[0]
             assert judged.scores[name][role][4] == pytest.approx(alone, rel=1e-6, abs=1e-9)
+    for role, values in judged.linf.items():
+        assert values.shape == (len(judged.ids),) and values[4] == r.linf[role][row]
     for role in ("attack", "hidden"):
         assert judged.fooled[role][4] == (r.cohort[role].predicted[row] == r.targets[row])
 
@@ -78,8 +80,8 @@ def test_marks_lie_on_the_curves(judged):
 def test_positions_belong_to_their_role_and_scan(judged, method):
     r = case().reference
     settings = TSNE(perplexity=200) if method == "t-SNE" else PROJECTIONS[method]
-    embedding = embed_cohort(r, "block3", settings)
-    xy = by_role(r, embedding)
+    embedding = embed_cohort(judged, "block3", settings)
+    xy = by_role(judged, embedding)
     assert {role: points.shape for role, points in xy.items()} == dict.fromkeys(r.cohort, (len(judged.ids), 2))
     if method == "PCA":
         parts = {role: r.part(role, trains=False).layers["block3"].astype(float) for role in r.cohort}

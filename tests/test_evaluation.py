@@ -9,16 +9,18 @@ import pytest
 import torch
 from bundles import case, one_thread  # noqa: F401
 
-from hfcviz import evaluation
-from hfcviz.attacks import run
+from hfcviz import cells
+from hfcviz import study as studies
+from hfcviz.attacks import run, uniform_noise
 from hfcviz.datasets import Dataset, Split
 from hfcviz.detection import fit_detectors
-from hfcviz.evaluation import Study, all_rows, evaluate
-from hfcviz.ledger import claim, kept, write_text
+from hfcviz.evaluation import all_rows, evaluate, one_cohort
+from hfcviz.ledger import claim, write_text
 from hfcviz.metrics import roc
 from hfcviz.penalties import HFC
 from hfcviz.reference import scan_seeds
 from hfcviz.settings import InputError
+from hfcviz.study import Study, Task
 
 STUDY = Study(("PGD", "FGSM"), ("none", "HFC"), (8 / 255, 16 / 255), limit=40, steps=4, constraint=HFC(weight=2.0))
 both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
@@ -27,7 +29,7 @@ both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
 def rows_of(folder, study=STUDY, dims=2, **changes):
     one = case(dims)
     dataset = replace(one.dataset, **changes)
-    return [row for found in evaluate(one.classifier, dataset, study, folder) for row in found]
+    return [row for found in evaluate(Task(one.classifier, dataset, study, folder)) for row in found]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def watched(tmp_path_factory):
     """Every attack that was run and every training that detectors got."""
     attacks, trainings = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "run", lambda *a, **k: attacks.append((a, k, run(*a, **k))) or attacks[-1][2])
+        patch.setattr(cells, "run", lambda *a, **k: attacks.append((a, k, run(*a, **k))) or attacks[-1][2])
         patch.setattr(
             "hfcviz.reference.fit_detectors", lambda t, *a, **k: trainings.append(t) or fit_detectors(t, *a, **k)
         )
@@ -77,7 +79,7 @@ def test_numbers_are_within_their_ranges_and_their_intervals(done):
 @both_ranks
 def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, monkeypatch):
     seen = []
-    monkeypatch.setattr(evaluation, "run", lambda *a, **k: seen.append((a, k)) or run(*a, **k))
+    monkeypatch.setattr(cells, "run", lambda *a, **k: seen.append((a, k)) or run(*a, **k))
     rows_of(tmp_path, replace(STUDY, attacks=("PGD",), eps=(8 / 255,)), dims)
     plain = [(a, k) for a, k in seen if k["penalty"] is None]
     bound = [(a, k) for a, k in seen if k["penalty"] is not None]
@@ -90,15 +92,20 @@ def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, 
 @both_ranks
 def test_a_cell_holds_what_one_attack_on_all_images_at_once_gives(tmp_path, dims):
     one, study = case(dims), replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
-    cohort = evaluation.one_cohort(one.classifier, one.dataset, study, tmp_path)
+    cohort = one_cohort(Task(one.classifier, one.dataset, study, tmp_path))
     rows = [one.test.ids.index(name) for name in cohort.ids]
     x, targets = torch.from_numpy(one.test.images(rows)), torch.from_numpy(cohort.targets)
+    noise = (x + uniform_noise(x.shape[1:], 8 / 255, scan_seeds(0, len(rows)))).clamp(0, 1)
+    expected = one.classifier.features(noise)[1]["block3"].detach().numpy()
+    np.testing.assert_allclose(cohort.cohort["noise"].layers["block3"], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(cohort.linf["noise"], (noise - x).abs().flatten(1).amax(1), rtol=1e-4)
     carried = study.constraint.fit(cohort.train, cohort.train_labels)
     for role, penalty in (("attack", None), ("hidden", carried)):
         attack = study.attack("PGD", 8 / 255)
         found = run(attack, one.classifier, x, targets, penalty=penalty, seeds=scan_seeds(0, len(rows)))
         expected = one.classifier.features(found)[1]["block3"].detach().numpy()
         np.testing.assert_allclose(cohort.cohort[role].layers["block3"], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(cohort.linf[role], (found - x).abs().flatten(1).amax(1), rtol=1e-4)
 
 
 def test_no_scan_trains_the_detectors_that_judge_it(watched):
@@ -130,8 +137,7 @@ def test_a_planted_leak_is_visible(tmp_path):
     one = case()
     study = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
     rows_of(tmp_path, study)
-    clean = kept(tmp_path, "clean", lambda: None, lambda one: ({}, {}), evaluation._from_arrays)
-    reference, _ = evaluation.reference_of(one.classifier, one.dataset, study, clean, None, tmp_path, "PGD", 8 / 255)
+    reference = one_cohort(Task(one.classifier, one.dataset, study, tmp_path))
     leaking = replace(reference, trains=~reference.trains)
 
     def auc(judge):
@@ -152,7 +158,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tmp_path, done, mon
             raise KeyboardInterrupt
         return run(*a, **k)
 
-    monkeypatch.setattr(evaluation, "run", breaking)
+    monkeypatch.setattr(cells, "run", breaking)
     with pytest.raises(KeyboardInterrupt):
         rows_of(tmp_path)
     assert not list(tmp_path.rglob("*.part"))
@@ -172,7 +178,7 @@ def test_more_attacks_later_leave_what_is_there(tmp_path):
 
 
 def test_memory_follows_the_batch_since_no_attack_sees_more_than_one(watched):
-    assert max(len(a[2]) for a, _, _ in watched[0]) == evaluation.BATCH
+    assert max(len(a[2]) for a, _, _ in watched[0]) == cells.BATCH
 
 
 def test_the_chosen_images_are_drawn_by_chance_from_all_classes(done):
@@ -244,9 +250,9 @@ def test_a_folder_of_another_evaluation_is_left_alone(tmp_path, done):
 def test_damaged_files_are_named(tmp_path, done):
     study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
     rows = rows_of(tmp_path, study)
-    finished = next((tmp_path / "rows").iterdir())
+    finished = next((tmp_path / "judged").iterdir())
     finished.write_text("{half")
-    with pytest.raises(InputError, match=r"FGSM 8 .*is damaged: delete it"):
+    with pytest.raises(InputError, match=r"FGSM 8\.npz is not readable .* remove it and make it again"):
         rows_of(tmp_path, study)
     finished.unlink()
     cell = tmp_path / "cells" / "FGSM HFC 8.npz"
@@ -272,7 +278,7 @@ def test_a_patients_images_do_not_train_and_judge(tmp_path):
     ids = tuple(f"test/x/person{row // 3}_scan_{row}.png" for row in range(len(split)))
     dataset = replace(one.dataset, splits={**one.dataset.splits, "test": Split(split.x, split.y, ids)})
     study = replace(STUDY, attacks=("FGSM",), limit=None)
-    cohort = evaluation.one_cohort(one.classifier, dataset, study, tmp_path)
+    cohort = one_cohort(Task(one.classifier, dataset, study, tmp_path))
     where: dict[str, set[bool]] = {}
     for name, trains in zip(cohort.ids, cohort.trains, strict=True):
         where.setdefault(name.split("_")[0], set()).add(bool(trains))
@@ -280,11 +286,29 @@ def test_a_patients_images_do_not_train_and_judge(tmp_path):
     assert cohort.trains.mean() == pytest.approx(0.7, abs=0.05)
 
 
+def test_a_cohort_of_few_patients_is_split_by_patient_all_the_same(tmp_path):
+    one = case()
+    split = one.test
+    ids = tuple(f"test/x/person{row // 3}_scan_{row}.png" for row in range(len(split)))
+    dataset = replace(one.dataset, splits={**one.dataset.splits, "test": Split(split.x, split.y, ids)})
+    together = 0
+    for seed in range(4):
+        study = replace(STUDY, attacks=("FGSM",), limit=20, seed=seed, penalties=("none",))
+        cohort = one_cohort(Task(one.classifier, dataset, study, tmp_path / str(seed)))
+        where: dict[str, set[bool]] = {}
+        for name, trains in zip(cohort.ids, cohort.trains, strict=True):
+            where.setdefault(name.split("_")[0], set()).add(bool(trains))
+        assert all(len(found) == 1 for found in where.values())
+        together += len(where) < 20
+    assert together, "else nothing was tested"
+
+
 def test_rows_of_several_commands_in_a_folder_are_all_there_once(tmp_path):
     small = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
     first = rows_of(tmp_path, small)
     second = rows_of(tmp_path, replace(small, attacks=("FGSM",)))
-    rows_of(tmp_path, replace(small, penalties=("none",)))
+    assert {row["penalty"] for row in rows_of(tmp_path, replace(small, penalties=("none",)))} == {"none"}
+    assert {row["penalty"] for row in rows_of(tmp_path, replace(small, penalties=("HFC",)))} == {"HFC"}
 
     def ordered(rows):
         return sorted(rows, key=lambda row: (row["attack"], row["detector"], row["penalty"]))
@@ -296,10 +320,10 @@ def test_other_versions_or_attack_settings_make_another_evaluation(tmp_path, mon
     study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
     rows_of(tmp_path, study)
     with monkeypatch.context() as patch:
-        patch.setitem(evaluation.ATTACKS, "TIM", evaluation.ATTACKS["TIM"].replace(smoothing=5.0))
+        patch.setitem(studies.ATTACKS, "TIM", studies.ATTACKS["TIM"].replace(smoothing=5.0))
         with pytest.raises(InputError, match="another attacks"):
             rows_of(tmp_path, study)
-    monkeypatch.setattr(evaluation, "version", lambda package: "0")
+    monkeypatch.setattr(studies, "version", lambda package: "0")
     with pytest.raises(InputError, match="another versions"):
         rows_of(tmp_path, study)
 

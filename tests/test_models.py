@@ -272,11 +272,15 @@ def test_missing_and_damaged_models_are_input_errors(tmp_path):
 def test_bundled_models_load_and_keep_their_promises(name):
     classifier = load_model(name)
     record = json.loads((MODELS[name] / "classifier.json").read_text())["training"]
-    assert record["test_accuracy"] >= 0.97
+    if name == "brain2d-resnet18":
+        assert record["test_accuracy"] >= 0.97
+    else:
+        assert record["test"]["auc"] >= 0.95
+    assert classifier.name == name
     x = torch.rand(2, *classifier.input_shape)
     logits, layers = classifier.features(x)
     assert logits.shape == (2, len(classifier.class_names))
-    assert len(layers) == 8
+    assert list(layers) == list(classifier.layer_names) and len(layers) >= 5
     torch.testing.assert_close(
         classifier.net.get_submodule(classifier.head)(layers[classifier.layer_names[-1]]), logits
     )

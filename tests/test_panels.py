@@ -278,16 +278,27 @@ def flagging_clean(*detectors):
 
 
 def test_no_caution_where_no_detector_flags_the_unchanged_scan():
-    assert caution(flagging_clean()) is None
+    assert caution(flagging_clean(), case(2).reference) is None
 
 
 def test_a_detector_that_flags_the_unchanged_scan_is_named():
-    said = caution(flagging_clean("KD"))
+    said = caution(flagging_clean("KD"), case(2).reference)
     assert said.startswith("KD catches the unchanged scan")
     assert not any(name in said for name in case(2).outcome.scores if name != "KD")
 
 
 def test_a_scan_that_most_detectors_flag_is_called_unlike_the_others():
-    said = caution(flagging_clean(*case(2).outcome.scores))
+    said = caution(flagging_clean(*case(2).outcome.scores), case(2).reference)
     assert said.startswith("The scan is unlike those")
     assert all(name in said for name in case(2).outcome.scores)
+
+
+def test_a_scan_that_trained_the_detectors_is_told_from_one_that_did_not():
+    r, o = case(2).reference, flagging_clean()
+
+    def named(row):
+        return replace(o, recipe=o.recipe | {"scan": {"name": r.ids[row], "sha256": ""}})
+
+    known, unknown = np.flatnonzero(r.trains)[0], np.flatnonzero(~r.trains)[0]
+    assert caution(named(known), r).startswith(f"The detectors were trained on {r.ids[known]}")
+    assert caution(named(unknown), r) is None

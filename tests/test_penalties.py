@@ -9,8 +9,9 @@ from scipy.spatial.distance import mahalanobis
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS, Attack, run
 from hfcviz.mixtures import fit_mixture
-from hfcviz.penalties import HFC, PENALTIES
+from hfcviz.penalties import HFC, PENALTIES, load_constraint, save_constraint
 from hfcviz.settings import InputError
+from hfcviz.store import save_arrays
 
 
 def clean_features(count=90, classes=3, seed=0):
@@ -215,3 +216,21 @@ def test_on_a_linear_network_a_heavy_constraint_leads_to_the_clean_mean_of_the_t
     found = run(Attack(eps=0.3, steps=100, step_size=0.005), classifier, x, torch.tensor([0, 1, 1]), penalty=fitted)
     for row, label in enumerate((0, 1, 1)):
         torch.testing.assert_close(found[row], clean[labels == label].mean(0), atol=0.01, rtol=0)
+
+
+def test_a_constraint_comes_back_from_its_file_to_the_last_bit(tmp_path):
+    clean, labels = clean_features()
+    fitted = HFC(components=2, weight=3.0, layers=("late", "early")).fit(clean, labels)
+    save_constraint(fitted, tmp_path / "mixtures.npz", "a cohort")
+    found, made_for = load_constraint(tmp_path / "mixtures.npz")
+    assert made_for == "a cohort"
+    assert found.settings == fitted.settings and list(found.mixtures) == list(fitted.mixtures)
+    target = torch.from_numpy(labels)
+    for name, term in fitted(tensors(clean), target).items():
+        assert torch.equal(found(tensors(clean), target)[name], term)
+
+
+def test_a_file_without_mixtures_is_refused_in_a_sentence(tmp_path):
+    save_arrays(tmp_path / "mixtures.npz", {}, {"settings": {"layers": []}})
+    with pytest.raises(InputError, match=r"^mixtures\.npz holds no mixtures .* make it again\.$"):
+        load_constraint(tmp_path / "mixtures.npz")

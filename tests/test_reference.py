@@ -10,21 +10,21 @@ from bundles import ATTACK, CONSTRAINT, MISLABELLED, case, one_thread  # noqa: F
 from networks import images, linear
 from sklearn.metrics import roc_auc_score
 
+from hfcviz import cohort
 from hfcviz import reference as module
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS, run
+from hfcviz.cohort import compare, overall
 from hfcviz.datasets import Dataset, Split
 from hfcviz.experiment import run_experiment
 from hfcviz.outcome import Plan, save_outcome
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.reference import (
     build_reference,
-    compare,
-    confidence,
+    like_cohort,
     load_reference,
     save_reference,
     scan_seeds,
-    success,
 )
 from hfcviz.settings import InputError
 
@@ -369,7 +369,7 @@ def test_the_plain_attack_is_easier_to_detect_than_the_constrained_one(table):
 
 
 def test_swapping_clean_and_attacked_scans_turns_an_auc_into_one_minus_it(monkeypatch):
-    monkeypatch.setattr(module, "bootstrap_interval", lambda *rest: (0.0, 1.0))
+    monkeypatch.setattr(cohort, "bootstrap_interval", lambda *rest: (0.0, 1.0))
     r = case().reference
     straight, turned = judged_as(r, noise="clean"), judged_as(r, clean="attack", noise="attack", attack="clean")
     rows = [[row for row in compare(one) if row["role"] == "attack"] for one in (straight, turned)]
@@ -379,7 +379,7 @@ def test_swapping_clean_and_attacked_scans_turns_an_auc_into_one_minus_it(monkey
 
 
 def test_where_there_is_nothing_to_see_the_auc_is_one_half(monkeypatch):
-    monkeypatch.setattr(module, "bootstrap_interval", lambda *rest: (0.0, 1.0))
+    monkeypatch.setattr(cohort, "bootstrap_interval", lambda *rest: (0.0, 1.0))
     for row in compare(judged_as(case().reference, noise="clean", attack="clean", hidden="clean")):
         assert row["auc"] == pytest.approx(0.5)
         assert row["tpr90"] <= 0.1
@@ -395,11 +395,14 @@ def test_success_and_confidence_count_every_scan_and_are_as_by_hand():
         targets=np.array([0, 1, 1, 2]),
         trains=np.array([True, True, False, True]),
     )
-    assert success(r, "attack") == 0.75
-    assert confidence(r, "attack") == pytest.approx((0.7 + 0.3 + 0.5 + 0.5) / 4)
+    found = overall(replace(r, linf={"hidden": np.array([1, 3, 4, 2]) / 255}))
+    assert found["attack"]["success"] == 0.75 and found["attack"]["attacked"] == 4
+    assert found["attack"]["success_low"] < 0.75 < found["attack"]["success_high"]
+    assert found["attack"]["mean_confidence"] == pytest.approx((0.7 + 0.3 + 0.5 + 0.5) / 4)
+    assert math.isnan(found["attack"]["linf_255"]) and found["hidden"]["linf_255"] == pytest.approx(4)
     inverse = [1 / 0.7 / (1 / 0.7 + 1 / 0.2 + 1 / 0.1), 1 / 0.3 / (10 + 1 / 0.3 + 1 / 0.6), 2 / (5 + 2 + 1 / 0.3), 0.2]
-    assert success(r, "hidden") == 0
-    assert confidence(r, "hidden") == pytest.approx(math.fsum(inverse) / 4)
+    assert found["hidden"]["success"] == 0
+    assert found["hidden"]["mean_confidence"] == pytest.approx(math.fsum(inverse) / 4)
 
 
 # On disk
@@ -442,6 +445,36 @@ def test_a_loaded_cohort_gives_the_same_verdicts(tmp_path):
     save_reference(r, tmp_path / "reference.npz")
     probe = r.cohort["hidden"].take(slice(5))
     assert verdicts(load_reference(tmp_path / "reference.npz"), probe) == verdicts(r, probe)
+
+
+def test_half_precision_is_half_the_file_and_nearly_the_same_numbers(tmp_path):
+    r = case().reference
+    save_reference(r, tmp_path / "whole.npz")
+    save_reference(r, tmp_path / "half.npz", half=True)
+    assert (tmp_path / "half.npz").stat().st_size < 0.7 * (tmp_path / "whole.npz").stat().st_size
+    back = load_reference(tmp_path / "half.npz")
+    for role, a in r.cohort.items():
+        for layer, z in a.layers.items():
+            assert back.cohort[role].layers[layer].dtype == np.float32
+            np.testing.assert_allclose(back.cohort[role].layers[layer], z, rtol=1e-3, atol=1e-4)
+    assert back.ids == r.ids and back.trains.tolist() == r.trains.tolist()
+
+
+def test_a_constraint_that_comes_with_the_cohort_is_not_fitted_again(monkeypatch):
+    r = replace(case().reference)
+    ready = CONSTRAINT.fit(r.train, r.train_labels)
+    r.knowing(ready)
+    monkeypatch.setattr(HFC, "fit", lambda *rest, **more: pytest.fail("fitted again"))
+    assert r.constraint(CONSTRAINT).mixtures is ready.mixtures
+    assert r.constraint(CONSTRAINT.replace(weight=9.0)).settings.weight == 9.0
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_like_the_cohorts_has_its_size_and_steps_and_is_else_its_own(name):
+    r = case().reference
+    found = like_cohort(ATTACKS[name], r)
+    assert found.eps == ATTACK.eps and found.steps == (1 if name == "FGSM" else ATTACK.steps)
+    assert found.replace(eps=ATTACKS[name].eps, steps=ATTACKS[name].steps) == ATTACKS[name]
 
 
 CHANGES = {

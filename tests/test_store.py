@@ -215,7 +215,7 @@ def test_damage_is_one_sentence(damage, tmp_path: Path) -> None:
     save_arrays(path, ARRAYS, ABOUT)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
-        InputError, match=r"^a\.npz is not readable as saved arrays \(.*\); remove it and make it again\.$"
+        InputError, match=r"a\.npz is not readable as saved arrays \(.*\); remove it and make it again\.$"
     ):
         load_arrays(path)
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from hfcviz.tables import as_csv, as_markdown, as_paper, write_tables
+from hfcviz.tables import as_csv, as_markdown, as_paper, grid_lines, paper_lines, write_tables
 
 
 def row(attack="PGD", penalty="none", detector="KD", eps=4.0, auc=0.75, **more):
@@ -61,6 +61,24 @@ def test_the_papers_layout_sets_without_beside_with():
     assert "| detector | PGD | FGSM |" in lines
     assert "| KD | 75.0 > 25.0 | 75.0 > - |" in lines
     assert "| BU | 50.0 > 60.0 | - > - |" in lines
+
+
+def test_a_grid_has_a_line_with_and_without_the_constraint_and_a_column_for_each_attack():
+    lines = {(line["AUC"], line["constraint"]): line for line in grid_lines(ROWS, "AUC")}
+    assert list(lines) == [
+        (what, penalty)
+        for what in ("target reached", "largest change, /255", "KD", "BU")
+        for penalty in ("none", "HFC")
+    ]
+    assert lines["KD", "none"]["PGD"] == lines["KD", "none"]["FGSM"] == "0.75 (0.65 to 0.85)"
+    assert lines["KD", "HFC"]["PGD"] == "0.25 (0.15 to 0.35) inverted" and lines["KD", "HFC"]["FGSM"] == "-"
+    unsure = grid_lines([row(auc=0.45)], "AUC")[-1]["PGD"]
+    assert unsure == "0.45 (0.35 to 0.55)", "only where the whole interval lies below one half"
+    assert lines["target reached", "none"]["PGD"] == "90.0% (80.0% to 95.0%)"
+    assert lines["largest change, /255", "none"]["PGD"] == "4.00"
+    assert {line["two-sided AUC"]: line["PGD"] for line in grid_lines(ROWS, "two-sided AUC")}["KD"] == "0.75"
+    assert grid_lines(ROWS, "TPR@90")[4]["PGD"] == "0.50 (0.40 to 0.60)"
+    assert paper_lines(ROWS)[0] == {"detector": "KD", "PGD": "75.0 > 25.0", "FGSM": "75.0 > -"}
 
 
 def test_tables_are_written_whole(tmp_path):

@@ -10,6 +10,7 @@ from hfcviz.bundle import Bundle
 from hfcviz.experiment import run_experiment
 from hfcviz.outcome import Plan
 from hfcviz.penalties import PENALTIES
+from hfcviz.reference import like_cohort
 from hfcviz.settings import InputError
 from hfcviz.store import digest
 from hfcviz.ui import state
@@ -23,21 +24,23 @@ def sidebar(bundle: Bundle) -> Plan | None:
     shown).
     """
     with st.sidebar:
-        scan: state.ChosenScan = st.session_state.scan
-        picture, text = st.columns([3, 4], vertical_alignment="center", wrap=False)
-        picture.image(state.thumbnail(scan.x), width="stretch", alt="the chosen scan")
-        text.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
-        st.page_link("hfcviz/ui/pages/data_model.py", label="Choose another scan", icon=":material/radiology:")
+        scan: state.ChosenScan | None = st.session_state.scan
+        st.caption(bundle.title)
+        if scan is not None:
+            picture, text = st.columns([2, 3], vertical_alignment="center", wrap=False)
+            picture.image(state.thumbnail(scan.x), width="stretch", alt="the chosen scan")
+            text.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
+        label = "Choose another scan" if scan else "Choose a scan"
+        st.page_link("hfcviz/ui/pages/data_model.py", label=label, icon=":material/radiology:")
         try:
             plan = _plan(bundle)
         except InputError as error:
             st.error(str(error), icon=":material/error:")
             plan = None
         running = st.session_state.job is not None
-        if st.button(
-            "Run", type="primary", width="stretch", disabled=plan is None or running, icon=":material/play_arrow:"
-        ):
-            assert plan is not None
+        ready = plan is not None and scan is not None and not running
+        if st.button("Run", type="primary", width="stretch", disabled=not ready, icon=":material/play_arrow:"):
+            assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
             st.rerun()
@@ -49,7 +52,7 @@ def _plan(bundle: Bundle) -> Plan:
     attack_name = st.selectbox(
         "Attack", list(ATTACKS), key="attack", help="How the scan is changed step by step.", **keep
     )
-    attack = settings_form(ATTACKS[attack_name], f"attack.{attack_name}")
+    attack = settings_form(like_cohort(ATTACKS[attack_name], bundle.reference), f"attack.{attack_name}.{bundle.name}")
     penalty_name = st.selectbox(
         "Constraint",
         list(PENALTIES)[::-1],
@@ -59,11 +62,13 @@ def _plan(bundle: Bundle) -> Plan:
     )
     penalty = PENALTIES[penalty_name]
     if penalty is not None:
-        penalty = settings_form(penalty, f"penalty.{penalty_name}", {"layers": bundle.about["layer_names"]})
+        penalty = settings_form(
+            penalty, f"penalty.{penalty_name}.{bundle.name}", {"layers": bundle.about["layer_names"]}
+        )
     target = st.selectbox(
         "Target",
         [AUTOMATIC, *bundle.about["class_names"]],
-        key="target",
+        key=f"target.{bundle.name}",
         help="The class that the network shall see.",
         **keep,
     )

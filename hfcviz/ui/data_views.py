@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import streamlit as st
 
 from hfcviz import readers, scans
 from hfcviz.activations import extract
-from hfcviz.bundle import Bundle
+from hfcviz.bundle import BUNDLES, Bundle
 from hfcviz.checks import Check, preflight
+from hfcviz.datasets import Dataset, load_dataset
 from hfcviz.metrics import percentile_rank
+from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress
 from hfcviz.ui import state
 from hfcviz.ui.run import computed
@@ -28,11 +32,39 @@ def _use(scan: state.ChosenScan) -> None:
     st.switch_page("hfcviz/ui/pages/explore.py")
 
 
+def task() -> None:
+    """Choose one of the bundles."""
+    names = list(BUNDLES)
+    current = st.session_state.bundle_name
+    chosen = st.segmented_control(
+        "Task",
+        names,
+        default=current,
+        format_func=lambda name: BUNDLES[name].title,
+        key="task",
+        required=True,
+        help="A network, the cohort that its detectors were trained on, and its published runs.",
+    )
+    if chosen is not None and chosen != current:
+        try:
+            state.choose(chosen)
+        except InputError as error:
+            st.error(str(error), icon=":material/error:")
+        else:
+            st.rerun()
+
+
 def gallery(bundle: Bundle) -> None:
-    """Thumbnails of the bundled test scans that no detector was trained on."""
-    data, reference = bundle.dataset, bundle.reference
+    """Thumbnails of the test scans that no detector was trained on."""
+    if not state.has_images():
+        _load_images(bundle)
+        return
+    data, reference = state.images(), bundle.reference
+    assert data is not None
     names = data.class_names
-    chosen = st.segmented_control("Class", ["all", *names], default="all", required=True, key="gallery_class")
+    chosen = st.segmented_control(
+        "Class", ["all", *names], default="all", required=True, key=f"gallery_class.{bundle.name}"
+    )
     rows = [
         row
         for row in np.flatnonzero(~reference.trains)
@@ -45,13 +77,79 @@ def gallery(bundle: Bundle) -> None:
         else 1
     )
     st.caption(f"{len(rows)} scans. {data.about}")
+    if bundle.source is None and st.button("Load another data set", icon=":material/folder_open:"):
+        del st.session_state.images[bundle.name]
+        st.rerun()
     with st.container(horizontal=True, gap="small"):
         for row in rows[(page - 1) * PAGE : page * PAGE]:
             scan = state.scan_of(reference.ids[row])
+            if scan is None:
+                continue
             with st.container(width=140, gap="small"):
                 st.image(state.thumbnail(scan.x), width="stretch", alt=f"{scan.name}, {scan.label}")
                 if st.button(f"{scan.label}", key=f"use.{scan.name}", help=f"Use {scan.name}", width="stretch"):
                     _use(scan)
+
+
+def _load_images(bundle: Bundle) -> None:
+    """Where images do not come with the task, take them from this machine."""
+    st.markdown(
+        f"There are no test scans of **{bundle.title}** here yet. {bundle.note} Load that data set from your disk, its images "
+        f"brought to {' x '.join(map(str, bundle.about['input_shape'][1:]))} pixels, or an X-ray of your own in the next tab."
+    )
+    path = st.text_input(
+        "Folder, zip, CSV or .npz of the data set on this machine",
+        key=f"images.{bundle.name}",
+        placeholder="/data/kermany_pneumonia_224.zip",
+        help="ROOT/{train,val,test}/CLASS/file, a CSV of file and label, or the MedMNIST layout. The test scans are then "
+        "offered here, and shown behind a selection on the Cohort page.",
+    )
+    if not path.strip():
+        return
+    found = computed(
+        "images_job", (bundle.name, path), "Reading the images", lambda progress: _read(bundle, path, progress)
+    )
+    if found is not None:
+        st.session_state.images[bundle.name] = found
+        st.rerun()
+
+
+def _read(bundle: Bundle, text: str, progress: Progress) -> Dataset:
+    """The data set, if it is the one whose test scans the cohort knows."""
+    try:
+        path = Path(text.strip()).expanduser().resolve()  # never the name of a set that would be downloaded
+        there = path.is_file() or path.is_dir()
+    except (OSError, RuntimeError):
+        there = False
+    if not there:
+        raise InputError(
+            f"The data set must be a file or folder on this machine; got {text.strip()!r}: check the path."
+        )
+    found = load_dataset(path, progress=progress).fitted(bundle.about["input_shape"])
+    if found.class_names != bundle.about["class_names"]:
+        raise InputError(
+            f"{found.name} must have the classes {', '.join(bundle.about['class_names'])}; got {', '.join(found.class_names)}."
+        )
+    known = set(found.splits["test"].ids) if "test" in found.splits else set()
+    shared = [row for row, name in enumerate(bundle.reference.ids) if name in known]
+    if not shared:
+        raise InputError(
+            f"{found.name} holds none of the test scans of {bundle.title}: name the data set that the task is about, or load a "
+            "single scan in the next tab."
+        )
+    if not _same_scans(bundle, found, shared[:8]):
+        raise InputError(
+            f"{found.name} holds other pictures under the names of the test scans of {bundle.title}: bring the original images "
+            "to the network's size without other changes."
+        )
+    return found
+
+
+def _same_scans(bundle: Bundle, data: Dataset, rows: list[int]) -> bool:
+    """Whether the network makes of these images, rows of the cohort, what it made of the cohort's (in half precision)."""
+    seen = extract(bundle.classifier, np.stack([data.sample(bundle.reference.ids[row])[0] for row in rows]))
+    then = bundle.reference.cohort["clean"].take(rows)
+    return all(np.allclose(seen.layers[name], then.layers[name], rtol=0.02, atol=0.02) for name in seen.layers)
 
 
 def upload(bundle: Bundle) -> None:
@@ -99,7 +197,7 @@ def _judge(bundle: Bundle, x: np.ndarray) -> None:
         st.warning(
             f"This scan is unlike the scans that the network was trained on: more unusual than nearly all clean "
             f"ones ({', '.join(odd)}). "
-            f"The prediction means little, and detectors may flag the unchanged scan. {bundle.dataset.about}"
+            f"The prediction means little, and detectors may flag the unchanged scan. {bundle.source_note}"
         )
 
 
@@ -111,18 +209,19 @@ def model(bundle: Bundle) -> None:
         f"**{classifier.name}**: input {shape}, classes {', '.join(classifier.class_names)}, "
         f"{len(classifier.layer_names)} observed layers ({', '.join(classifier.layer_names)})."
     )
-    st.caption(
-        f"{bundle.dataset.name}: "
-        + ", ".join(f"{name} {len(split.y)}" for name, split in bundle.dataset.splits.items())
-    )
-    checks = computed("checks", classifier.digest, "Checks", lambda progress: _check(bundle, progress))
+    data = state.images() if state.has_images() else None
+    if data is None:
+        st.caption(f"The checks need labelled images. {bundle.note} Load that data set in the first tab.")
+        return
+    st.caption(f"{data.name}: " + ", ".join(f"{name} {len(split.y)}" for name, split in data.splits.items()))
+    checks = computed("checks", classifier.digest, "Checks", lambda progress: _check(bundle.classifier, data))
     if checks is None:
         return
     for check in checks:
         st.markdown(f"{SIGNS[check.state]} **{check.name}**: {check.sentence}")
 
 
-def _check(bundle: Bundle, progress: Progress) -> list[Check]:
-    test = bundle.dataset.splits["test"]
+def _check(classifier: Classifier, data: Dataset) -> list[Check]:
+    test = data.splits["test"]
     rows = np.linspace(0, len(test.y) - 1, CHECKED).astype(int)
-    return preflight(bundle.classifier, test.images(rows), test.y[rows])
+    return preflight(classifier, test.images(rows), test.y[rows])

@@ -8,10 +8,12 @@ import numpy as np
 import streamlit as st
 
 from hfcviz import jobs
-from hfcviz.bundle import Bundle, open_bundle
+from hfcviz.bundle import BUNDLES, Bundle, open_bundle
+from hfcviz.datasets import Dataset
 from hfcviz.outcome import Outcome
 from hfcviz.panels import flat
 from hfcviz.projections import Embedding
+from hfcviz.settings import InputError
 from hfcviz.store import Store, digest, load_arrays
 
 
@@ -25,9 +27,13 @@ class ChosenScan:
 
 
 @st.cache_resource(show_spinner=False)
+def _opened(name: str) -> Bundle:
+    return open_bundle(name)
+
+
 def bundle() -> Bundle:
-    """Model, data set and reference cohort of the bundled default."""
-    return open_bundle()
+    """Model, reference cohort and published runs of the task that this session has chosen."""
+    return _opened(st.session_state.bundle_name)
 
 
 @st.cache_resource(show_spinner=False)
@@ -37,34 +43,64 @@ def store() -> Store:
 
 
 @st.cache_resource(show_spinner=False)
-def first_embeddings() -> dict[str, Embedding]:
-    """The bundled positions of the first result: {"UMAP layer1.0": ...}."""
-    arrays, about = load_arrays(bundle().folder / "embeddings.npz")
+def _first_embeddings(name: str) -> dict[str, Embedding]:
+    """The bundled positions of a bundle's first result: {"UMAP layer1.0": ...}."""
+    arrays, about = load_arrays(_opened(name).folder / "embeddings.npz")
     return {name: Embedding(xy, tuple(about[name]["axes"]), about[name]["note"], False) for name, xy in arrays.items()}
 
 
 def start() -> None:
-    """Give a new session the bundled scan and result."""
-    if "outcome" not in st.session_state:
-        first, cohort = bundle().first, bundle().reference
-        name = first.recipe["scan"]["name"]
-        label = bundle().about["class_names"][cohort.labels[cohort.ids.index(name)]]
-        st.session_state.outcome = first
+    """Give a new session the bundled default."""
+    if "bundle_name" not in st.session_state:
+        st.session_state.images = {}
+        choose(next(iter(BUNDLES)))
+
+
+def choose(name: str) -> None:
+    """Turn this session to another bundle: its scan and result, if it brings one; what still runs is stopped.
+
+    InputError, and nothing has changed, where its files are damaged.
+    """
+    chosen = _opened(name)
+    first, scan, names = chosen.first, None, chosen.about["class_names"]
+    if first is not None:
+        scan_id, cohort = first.recipe["scan"]["name"], chosen.reference
         # Not by scan_of(): unpacking the whole data set would keep the first page waiting.
-        st.session_state.scan = ChosenScan(name, first.x[0], label)
-        st.session_state.job = None
-        st.session_state.embeddings = {}
-        st.session_state.job_message = None
-        st.session_state.cohort_job_message = None
-        st.session_state.cohort = None
-        st.session_state.cohort_job = None
-        st.session_state.chosen = frozenset()
+        scan = ChosenScan(scan_id, first.x[0], names[cohort.labels[cohort.ids.index(scan_id)]])
+    for slot in ("view", "cohort_view", "judged", "checks", "images_job"):
+        if slot in st.session_state:
+            st.session_state.pop(slot)[1].cancel()
+    for key in ("job", "cohort_job"):
+        if st.session_state.get(key) is not None:
+            st.session_state[key].cancel()
+        st.session_state[key] = None
+        st.session_state[f"{key}_message"] = None
+    st.session_state.bundle_name = name
+    st.session_state.outcome = first
+    st.session_state.scan = scan
+    st.session_state.embeddings = {}
+    st.session_state.cohort = None
+    st.session_state.chosen = frozenset()
 
 
-def scan_of(scan_id: str) -> ChosenScan:
-    """A scan of the bundled test set by its id."""
-    x, label = bundle().sample(scan_id)
-    return ChosenScan(scan_id, x, label)
+def has_images() -> bool:
+    """Whether the labelled images of the chosen bundle are here; `images` would unpack them."""
+    return bundle().source is not None or bundle().name in st.session_state.images
+
+
+def images() -> Dataset | None:
+    """The labelled images of the chosen bundle: its own, or those that this session has loaded; None without any."""
+    found = st.session_state.images.get(st.session_state.bundle_name)
+    return bundle().dataset if found is None and bundle().source is not None else found
+
+
+def scan_of(scan_id: str) -> ChosenScan | None:
+    """A scan of the labelled images by its id; None where they are not here."""
+    dataset = images()
+    try:
+        return None if dataset is None else ChosenScan(scan_id, *dataset.sample(scan_id))
+    except InputError:  # a set that lacks it
+        return None
 
 
 def collect(key: str) -> object | None:
@@ -84,8 +120,8 @@ def collect(key: str) -> object | None:
 
 def known_embedding(outcome: Outcome, layer: str, method: str) -> Embedding | None:
     """Positions computed earlier in this session, or bundled."""
-    if outcome is bundle().first and f"{method} {layer}" in first_embeddings():
-        return first_embeddings()[f"{method} {layer}"]
+    if outcome is bundle().first and (found := _first_embeddings(bundle().name).get(f"{method} {layer}")):
+        return found
     return st.session_state.embeddings.get((digest(outcome.recipe), layer, method))
 
 

@@ -14,6 +14,7 @@ from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
 from hfcviz.outcome import Outcome, Plan, report
 from hfcviz.projections import PROJECTIONS
+from hfcviz.reference import Reference
 from hfcviz.store import digest
 from hfcviz.ui import controls, state
 from hfcviz.ui.run import computed
@@ -67,21 +68,40 @@ def headline(outcome: Outcome, names: tuple[str, ...]) -> str:
     return "; ".join(parts) + f". No pixel changes by more than {eps:.3g}/255."
 
 
-def status(outcome: Outcome, plan: Plan | None, scan: state.ChosenScan) -> None:
-    """What is shown, whether the controls have moved on, and what the last job had to say."""
-    message = st.session_state.job_message
-    if message is not None:
-        kind, text = message
+def nothing_yet(bundle: Bundle, scan: state.ChosenScan | None) -> None:
+    """What to do where there is no result to show."""
+    steps = (
+        f"**{scan.name}** is chosen: press *Run* on the left, and its attacked versions, the features of every layer "
+        "and the detectors' verdicts appear here."
+        if scan is not None
+        else f"**{bundle.title}** has no first result to show. {bundle.note} Load an X-ray of your own, or that data set."
+    )
+    st.markdown(steps)
+    if scan is None:
+        st.page_link("hfcviz/ui/pages/data_model.py", label="Load a scan", icon=":material/radiology:")
+
+
+def message() -> None:
+    """What the last job had to say."""
+    found = st.session_state.job_message
+    if found is not None:
+        kind, text = found
         (st.error if kind == "error" else st.info)(text)
+
+
+def status(outcome: Outcome, reference: Reference, plan: Plan | None, scan: state.ChosenScan | None) -> None:
+    """What is shown, and whether the controls have moved on."""
     recipe = outcome.recipe
     attack = recipe["plan"]["attack"]
     shown = (
         f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} step{'s' * (attack['steps'] != 1)} of "
         f"{attack['step_size'] * 255:.3g}/255, seed {recipe['plan']['seed']}."
     )
-    if doubt := panels.caution(outcome):
+    if doubt := panels.caution(outcome, reference):
         st.warning(doubt)
-    stale = plan is not None and (not controls.same_plan(plan, recipe) or scan.name != recipe["scan"]["name"])
+    stale = plan is not None and (
+        not controls.same_plan(plan, recipe) or scan is None or scan.name != recipe["scan"]["name"]
+    )
     st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
 
 
@@ -177,38 +197,9 @@ def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
         chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
 
 
-def explain(bundle: Bundle) -> None:
-    """The method, for a class room."""
-    st.markdown(
-        "A conventional attack (PGD) follows the gradient of the cross-entropy toward the target class *t*. In a "
-        "network with two classes "
-        "that gradient has one fixed direction in the last feature *z*, so step after step pushes *z* along one "
-        "ray, out of the data:"
-    )
-    st.latex(r"\nabla_{z} \, \mathrm{CE} = (1 - p_t)\,(w_{\mathrm{other}} - w_t)")
-    st.markdown(
-        "Detectors that know how clean features are distributed catch that. The hierarchical feature constraint "
-        "(HFC) adds one term for "
-        "each layer *l*: the squared Mahalanobis distance of the pooled feature to the nearest component of a "
-        "Gaussian mixture of the "
-        "target class's clean features,"
-    )
-    st.latex(
-        r"\min_{\|x' - x\|_\infty \le \varepsilon} \; \mathrm{CE}(x', t) + \lambda \sum_l \frac{1}{C_l}"
-        r"\,(z_l - \mu_{t,l})^\top \Sigma_{t,l}^{-1} (z_l - \mu_{t,l})"
-    )
-    st.markdown(
-        "so the attacked scan ends inside the target's clean distribution and the detectors see nothing unusual. "
-        "Some then find it *more* "
-        "typical than clean scans: such a detector is inverted, not blind, and a two-sided test would notice. "
-        "Source: Yao et al., *Adversarial Medical Image with Hierarchical Feature Hiding*, IEEE TMI, "
-        "[arXiv 2312.01679](https://arxiv.org/abs/2312.01679)."
-    )
-    st.caption(bundle.source_note)
-
-
-def downloads(outcome: Outcome, names: tuple[str, ...], labels: list[str]) -> None:
+def downloads(outcome: Outcome, names: tuple[str, ...]) -> None:
     """The report and the adversarial images."""
+    labels = panels.role_labels(outcome)
     with st.container(horizontal=True):
         st.download_button(
             "Report (JSON)",
@@ -218,7 +209,8 @@ def downloads(outcome: Outcome, names: tuple[str, ...], labels: list[str]) -> No
             icon=":material/download:",
             on_click="ignore",
         )
-        for role, label in zip(panels.attacked(outcome), labels, strict=True):
+        for role in panels.attacked(outcome):
+            label = labels[role]
             image = outcome.x[outcome.row(role)]
             if image.ndim == 3:
                 buffer = io.BytesIO()

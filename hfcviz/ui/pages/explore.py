@@ -4,6 +4,7 @@ import streamlit as st
 
 from hfcviz import panels
 from hfcviz.ui import controls, state, views
+from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
 bundle = state.bundle()
@@ -15,39 +16,53 @@ outcome = st.session_state.outcome
 names = bundle.about["class_names"]
 
 st.title("How an adversarial scan hides")
-st.markdown(views.headline(outcome, names))
+if outcome is None:
+    views.nothing_yet(bundle, st.session_state.scan)
+else:
+    st.markdown(views.headline(outcome, names))
 if st.session_state.job is not None:
     watch(st.session_state.job, "job")
 else:
-    views.status(outcome, plan, st.session_state.scan)
+    views.message()
 
-with views.side_by_side():
-    versions, changes = st.container(key="wide_images"), st.container(key="side_images")
-with versions:
-    views.chart(panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window.")
-with changes:
-    views.chart(panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale.")
+if outcome is not None:
+    if st.session_state.job is None:
+        views.status(outcome, bundle.reference, plan, st.session_state.scan)
+    with views.side_by_side():
+        versions, changes = st.container(key="wide_images"), st.container(key="side_images")
+    with versions:
+        views.chart(
+            panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window."
+        )
+    with changes:
+        views.chart(
+            panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale."
+        )
 
-with views.side_by_side():
-    left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
-with left:
-    st.subheader("Where the features lie", help=views.HELP["scatter"])
-    layer, method = views.layer_and_method(outcome)
-    views.scatter(outcome, bundle, layer, method)
-with right:
-    st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
-    views.chart(panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer.")
-    st.subheader("What the detectors say", help=views.HELP["detectors"])
-    views.chart(
-        panels.detector_figure(outcome), "detectors", "Percentile of each version's detector score among clean scans."
-    )
+    with views.side_by_side():
+        left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
+    with left:
+        st.subheader("Where the features lie", help=views.HELP["scatter"])
+        layer, method = views.layer_and_method(outcome)
+        views.scatter(outcome, bundle, layer, method)
+    with right:
+        st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
+        views.chart(
+            panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer."
+        )
+        st.subheader("What the detectors say", help=views.HELP["detectors"])
+        views.chart(
+            panels.detector_figure(outcome),
+            "detectors",
+            "Percentile of each version's detector score among clean scans.",
+        )
 
-views.detector_table(outcome)
-labels = panels.role_labels(outcome)
-with st.expander("Scores and verdicts layer by layer"):
-    views.layer_verdicts(outcome)
-with st.expander("The attack step by step"):
-    views.steps(outcome, bundle, layer)
-with st.expander("What am I looking at? The method in two minutes"):
-    views.explain(bundle)
-views.downloads(outcome, names, [labels[role] for role in panels.attacked(outcome)])
+    views.detector_table(outcome)
+    with st.expander("Scores and verdicts layer by layer"):
+        views.layer_verdicts(outcome)
+    with st.expander("The attack step by step"):
+        views.steps(outcome, bundle, layer)
+with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
+    explain(bundle)
+if outcome is not None:
+    views.downloads(outcome, names)

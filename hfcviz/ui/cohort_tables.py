@@ -1,0 +1,219 @@
+"""Which cohort the Cohort page shows, and its tables."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import streamlit as st
+
+from hfcviz import jobs
+from hfcviz.attacks import ATTACKS
+from hfcviz.bundle import Bundle
+from hfcviz.cohort import Judged, judge
+from hfcviz.datasets import Dataset
+from hfcviz.evaluation import one_cohort
+from hfcviz.models import Classifier
+from hfcviz.reference import shares
+from hfcviz.runs import in_255
+from hfcviz.settings import InputError, Progress
+from hfcviz.store import digest
+from hfcviz.study import LEAST, Study, Task
+from hfcviz.tables import MEASURES, grid_lines, paper_lines
+from hfcviz.ui import state
+from hfcviz.ui.run import computed, watch
+
+KEPT = 8
+"""Live cohorts that stay on disk, the newest ones."""
+PAPER = "as in the paper"
+
+T = TypeVar("T")
+
+
+def role_names(judged: Judged) -> dict[str, str]:
+    """What people call each role in this cohort."""
+    attack = judged.recipe["attack_name"]
+    return {"clean": "clean", "noise": "noise", "attack": attack, "hidden": f"{attack}+HFC"}
+
+
+def guarded(draw: Callable[[Bundle], T], bundle: Bundle) -> T | None:
+    """What a part of the page gives; where a file is damaged, a sentence in its place, and the rest still works."""
+    try:
+        return draw(bundle)
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def published(bundle: Bundle) -> Judged | None:
+    """All published attacks at one eps in a table, and the one of them that is looked at closer."""
+    runs = bundle.runs
+    if not runs.names:  # a bundle of one's own
+        digest_, reference = bundle.reference.digest, bundle.reference
+        return computed(
+            "judged", digest_, "The detectors judge the cohort", lambda progress: judge(reference, progress=progress)
+        )
+    known = bundle.reference.recipe
+    usual = known["attack_name"], in_255(known["attack"]["eps"])
+    sizes = list(dict.fromkeys(eps for _, eps in runs.names))
+    with st.container(horizontal=True):
+        eps = st.segmented_control(
+            "Published runs at eps",
+            sizes,
+            default=usual[1] if usual[1] in sizes else sizes[0],
+            format_func=lambda eps: f"{eps:g}/255",
+            key=f"cohort.eps.{bundle.name}",
+            required=True,
+        )
+        measure = st.segmented_control("Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True)
+    rows = [row for row in runs.rows if row["eps_255"] == eps]
+    lines = paper_lines(rows) if measure == PAPER else grid_lines(rows, measure or "AUC")
+    st.dataframe(
+        pd.DataFrame(lines),
+        hide_index=True,
+        height="content",
+        alt=f"{measure} of each detector for each attack, without and with the constraint, at {eps:g}/255",
+    )
+    one = rows[0]
+    st.caption(
+        f"{one['dataset']}, {one['model']}: {one['attacked']} attacked scans; detectors judged on {one['n']} of them against "
+        f"{one['negatives']} clean and noisy ones, 95 % bootstrap intervals. "
+        + ("AUC in %, without > with the constraint. " if measure == PAPER else "")
+        + "Inverted: the whole interval lies below 0.5. Commands, dates and durations: docs/results.md."
+    )
+    names = [name for name, size in runs.names if size == eps]
+    name = st.segmented_control(
+        "Look closer at",
+        names,
+        default=usual[0] if usual[0] in names else names[0],
+        key=f"cohort.run.{bundle.name}.{eps}",
+        required=True,
+    )
+    return _read(bundle.name, name or names[0], float(eps or sizes[0]))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _read(bundle_name: str, name: str, eps: float) -> Judged:
+    return state.bundle().runs.load(name, eps)
+
+
+def live(bundle: Bundle) -> None:
+    """Choose attack, eps and number of scans, and evaluate them live."""
+    running, known = st.session_state.cohort_job is not None, bundle.reference.recipe["attack"]
+    with st.expander("Evaluate another attack live"):
+        if not state.has_images():
+            st.markdown(f"This needs the labelled images. {bundle.note}")
+            st.page_link("hfcviz/ui/pages/data_model.py", label="Load the data set", icon=":material/radiology:")
+            return
+        one, two, three, four = st.columns(4, vertical_alignment="bottom")
+        name = one.selectbox("Attack", list(ATTACKS), key="cohort.attack")
+        eps = two.number_input(
+            "eps (n/255)", value=in_255(known["eps"]), format="%g", key=f"cohort.live_eps.{bundle.name}"
+        )
+        limit = three.number_input("Scans", value=60, step=1, key="cohort.limit", help=f"{LEAST} or more.")
+        start = four.button("Evaluate", disabled=running, icon=":material/play_arrow:", width="stretch")
+        st.caption("What is finished is kept: the same choice goes on where it stopped.")
+        if st.session_state.cohort is not None and st.button("Back to the published runs", disabled=running):
+            st.session_state.cohort = None
+            st.rerun()
+    if start:
+        st.session_state.cohort_job_message, dataset = None, state.images()
+        assert dataset is not None
+        study = Study((name,), ("none", "HFC"), (eps / 255,), int(limit), steps=known["steps"])
+        base = state.store().folder / "cohorts"
+        st.session_state.cohort_job = jobs.submit(
+            lambda progress: _evaluated(bundle.classifier, dataset, study, base, progress),
+            f"{name} at {eps:g}/255 on {int(limit)} scans",
+        )
+        st.rerun()
+
+
+def progress_and_message() -> None:
+    """Below the expander, which would close if something came to stand above it."""
+    message = st.session_state.cohort_job_message
+    if message is not None:
+        (st.error if message[0] == "error" else st.info)(message[1])
+    if st.session_state.cohort_job is not None:
+        watch(st.session_state.cohort_job, "cohort_job")
+
+
+def _evaluated(classifier: Classifier, dataset: Dataset, study: Study, base: Path, progress: Progress) -> Judged:
+    """The judged cohort of a study, in a folder of its own below `base`, or for this once where that cannot be written."""
+    share = shares(progress, {"cells": 0.85, "judge": 0.15})
+
+    def judged(folder: Path) -> Judged:
+        cohort = one_cohort(Task(classifier, dataset, study, folder), progress=share("cells"))
+        return judge(cohort, progress=share("judge"))
+
+    folder = base / digest(Task(classifier, dataset, study, base).recipe)[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        with tempfile.TemporaryDirectory() as once:
+            return judged(Path(once))
+    return judged(folder)
+
+
+def about(judged: Judged) -> None:
+    """One sentence: which attack, how many scans, who judges."""
+    attack, labels = judged.recipe["attack"], role_names(judged)
+    count, judges = int(next(iter(judged.overall.values()))["attacked"]), len(judged.ids)
+    steps = "1 step" if attack["steps"] == 1 else f"{attack['steps']} steps"
+    st.markdown(
+        f"**{labels['attack']}** at {attack['eps'] * 255:.3g}/255, {steps}, with and without HFC at equal budget, on "
+        f"{count} test scans that the network classifies correctly. Detectors are trained on "
+        f"{count - judges} of them (clean, noise, {labels['attack']}); the table and the figures are on the other {judges}."
+    )
+
+
+def table(judged: Judged, labels: dict[str, str]) -> None:
+    """What both attacks reach, and AUC and TPR@90 of every detector with intervals."""
+    whole = "Over all attacked scans of the cohort, those that train the detectors included."
+    with st.container(horizontal=True):
+        for role in judged.attacks:
+            found = judged.overall[role]
+            st.metric(
+                f"{labels[role]}: target reached",
+                f"{found['success']:.1%}",
+                f"{found['success_low']:.1%} to {found['success_high']:.1%}",
+                delta_color="off",
+                delta_arrow="off",
+                help=whole,
+                width=190,
+            )
+            st.metric(f"{labels[role]}: mean confidence", f"{found['mean_confidence']:.3f}", help=whole, width=200)
+            if not math.isnan(found["linf_255"]):
+                st.metric(
+                    f"{labels[role]}: largest change", f"{found['linf_255']:.2f}/255", help=f"L-inf. {whole}", width=200
+                )
+    by = {(row["detector"], row["role"]): row for row in judged.rows}
+    lines: list[dict[str, Any]] = []
+    for name in judged.scores:
+        line: dict[str, Any] = {"detector": name}
+        for role in judged.attacks:
+            row = by[name, role]
+            inverted = "  inverted" if row["auc_high"] < 0.5 else ""
+            line[f"AUC {labels[role]}"] = f"{row['auc']:.2f} ({row['auc_low']:.2f} to {row['auc_high']:.2f}){inverted}"
+            line[f"two-sided {labels[role]}"] = f"{row['two_sided']:.2f}"
+            line[f"TPR@90 {labels[role]}"] = f"{row['tpr90']:.2f} ({row['tpr90_low']:.2f} to {row['tpr90_high']:.2f})"
+        lines.append(line)
+    st.dataframe(
+        pd.DataFrame(lines),
+        hide_index=True,
+        height="content",
+        alt="AUC and TPR@90 of each detector with 95 % intervals",
+    )
+    count = judged.rows[0]
+    st.caption(
+        f"{count['n']} attacked scans of each kind against {count['negatives']} clean and noisy ones; 95 % bootstrap intervals. "
+        "TPR@90: attacks caught when one in ten of the clean and noisy scans is flagged. Inverted: the whole interval lies "
+        "below 0.5, so the detector finds the attack more typical than clean scans; the two-sided AUC shows what it still knows."
+    )
