@@ -180,7 +180,8 @@ def _descend(
         moved = moved.detach().requires_grad_()
         logits, layers, terms = forward(diversified(moved, attack.diversity, generators))
         # Summing over samples keeps them apart: each one's gradient is that of its own terms.
-        total = sum(term.sum() for term in terms.values())
+        losses = list(terms.values())
+        total = losses[0].sum() if len(losses) == 1 else torch.stack(losses).sum()
         (gradient,) = torch.autograd.grad(total, moved)
         with torch.no_grad():
             if observe is not None:
