@@ -137,7 +137,7 @@ def run(
         raise InputError(f"Images must be numbers between 0 and 1; got {low:g} to {high:g}: scale them first.")
     if count and not (0 <= int(target.min()) and int(target.max()) < classes):
         raise InputError(f"target must be between 0 and {classes - 1}; got {sorted(set(target.tolist()))}.")
-    done = torch.empty_like(x)
+    done, classifier = torch.empty_like(x), classifier.merged
     for first in range(0, count, batch_size):
         rows = slice(first, min(first + batch_size, count))
 

@@ -6,6 +6,7 @@ input shape, normalisation, how it was trained). Nothing is unpickled.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from hfcviz.networks import ARCHITECTURES, NothingDrawn
+from hfcviz.networks import ARCHITECTURES, NothingDrawn, merge_norms
 from hfcviz.settings import InputError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -88,6 +89,19 @@ class Classifier:
         with self._turn, _output_hooks({name: functools.partial(keep, name) for name in self.layer_names}, self.net):
             logits = self(x)
         return logits, {name: found[name] for name in self.layer_names}
+
+    @functools.cached_property
+    def merged(self) -> Classifier:
+        """The same classifier with each batch normalisation merged into the convolution before it, for attacks: a tenth
+        to a fifth less time for a gradient, and outputs that differ by rounding only. Itself where that cannot be done.
+        """
+        twin = dataclasses.replace(self, net=merge_norms(self.net))
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.rand(2, *self.input_shape, generator=generator)
+        with torch.no_grad():
+            (logits, layers), (same, others) = self.features(probe), twin.features(probe)
+        pairs = [(logits, same), *((z, others[name]) for name, z in layers.items())]
+        return twin if all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in pairs) else self
 
     def dropout_logits(self, x: Tensor, passes: int, seed: int) -> Tensor:
         """Logits (passes, N, K) of Monte-Carlo dropout, without gradient.

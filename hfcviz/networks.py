@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 
@@ -84,6 +86,28 @@ def build_vgg(
 def vgg_layers(depths: Sequence[int] = (2, 2, 3, 3, 3)) -> tuple[str, ...]:
     """Paths of all block outputs of `build_vgg`, in order of depth; its head is "fc"."""
     return tuple(f"block{number}" for number in range(1, len(depths) + 1))
+
+
+def merge_norms(net: nn.Module) -> nn.Module:
+    """A copy in evaluation mode where each convolution does the work of the batch normalisation after it.
+
+    After it means: the next module of the same parent, or `bnN` beside `convN`. Whether the network really runs them in
+    that order is for the caller to see: compare the outputs.
+    """
+    net = copy.deepcopy(net).eval()
+    for parent in list(net.modules()):
+        children = dict(parent.named_children())
+        follows = dict(zip(children, list(children)[1:], strict=False))
+        for name, conv in children.items():
+            norm = name.replace("conv", "bn") if name.startswith("conv") else follows.get(name, "")
+            if isinstance(conv, nn.Conv2d | nn.Conv3d) and isinstance(
+                children.get(norm), nn.BatchNorm2d | nn.BatchNorm3d
+            ):
+                if conv.out_channels != children[norm].num_features:
+                    continue
+                setattr(parent, name, fuse_conv_bn_eval(conv, children[norm]))
+                setattr(parent, norm, nn.Identity())
+    return net
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"resnet": build_resnet, "vgg": build_vgg}

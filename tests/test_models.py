@@ -340,3 +340,41 @@ def test_threads_that_share_a_network_do_not_meet_in_its_hooks():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# Attacks look at a twin
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_merged_twin_computes_the_same_with_no_norm_left(spatial_dims):
+    classifier = tiny(spatial_dims)
+    twin, x = classifier.merged, images(classifier)
+    norms = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    assert any(isinstance(module, norms) for module in classifier.net.modules())
+    assert not any(isinstance(module, norms) for module in twin.net.modules())
+    (logits, layers), (same, others) = classifier.features(x), twin.features(x)
+    torch.testing.assert_close(same, logits, rtol=1e-4, atol=1e-5)
+    for name, z in layers.items():
+        torch.testing.assert_close(others[name], z, rtol=1e-4, atol=1e-5)
+    assert not any(weight.requires_grad for weight in twin.net.parameters())
+    assert classifier.merged is twin
+
+
+def test_where_the_order_of_modules_misleads_nothing_is_merged():
+    class Crossed(torch.nn.Module):
+        """Its norm is declared behind the convolution, but runs before it."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = torch.nn.Conv2d(1, 1, 3), torch.nn.BatchNorm2d(1)
+            self.pool, self.fc = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Linear(1, 2)
+
+        def forward(self, x):
+            return self.fc(self.pool(self.conv(self.bn(x))).flatten(1))
+
+    torch.manual_seed(0)
+    net = Crossed()
+    net.bn.running_mean.fill_(0.7)
+    net.bn.running_var.fill_(0.2)
+    classifier = Classifier(net, "crossed", ("a", "b"), ("conv",), "fc", (1, 8, 8))
+    assert classifier.merged is classifier
