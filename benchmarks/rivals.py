@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.run import network, random_mixture
+from benchmarks.run import NETWORKS, random_mixture
 from hfcviz.activations import extract
 from hfcviz.attacks import Attack, run
 from hfcviz.bundle import open_bundle
-from hfcviz.models import Classifier
+from hfcviz.models import Classifier, load_model
 from hfcviz.penalties import HFC, FittedHFC
 
 LIBRARIES = Path(__file__).resolve().parent.parent / ".venv" / "bench"
@@ -149,10 +149,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=7, help="turns of each variant (default 7)")
     repeats = parser.parse_args().repeats
-    classifier, weights = network()
-    print(
-        f"{classifier.name}, {weights}, torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} turns"
-    )
+    classifier = load_model(NETWORKS[0])
+    print(f"{classifier.name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} turns")
     found = [*scoring(classifier, repeats), *constraint(classifier, repeats), *attacks(classifier, repeats)]
     return 0 if all(found) else 1
 

@@ -20,13 +20,12 @@ from torch import Tensor
 
 from hfcviz.attacks import Attack, run
 from hfcviz.mixtures import Mixture
-from hfcviz.models import MODELS, Classifier, load_model
-from hfcviz.networks import build_resnet, resnet_layers
+from hfcviz.models import Classifier, load_model
 from hfcviz.penalties import HFC, FittedHFC
-from hfcviz.settings import InputError
 
-STEPS = {1: 10, 8: 4, 32: 2}
-"""Steps of one turn, by batch size."""
+STEPS = {2: {1: 10, 8: 4, 32: 2}, 3: {1: 5, 8: 1}}
+"""Steps of one turn, by batch size, of networks for images and for volumes."""
+NETWORKS = ("brain2d-resnet18", "brain3d-densenet")
 COMPARISONS = (("PGD", "bare", 1.15), ("PGD+HFC, K=8", "PGD", 1.3), ("PGD+HFC, K=64", "PGD", None))
 """What is compared with what, and the largest ratio allowed."""
 
@@ -37,9 +36,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=15, help="turns of each variant (default 15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     options = parser.parse_args()
-    classifier, weights = network()
     machine = {
-        "network": f"{classifier.name}, {weights}, images {' x '.join(map(str, classifier.input_shape))}",
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
@@ -50,33 +47,27 @@ def main() -> int:
         f"{'step of':<14} {'against':<8} {'batch':>5} {'ms':>8} {'ms':>8} {'ratio':>6} {'(least-most)':>14} {'limit':>6}"
     )
     rows = []
-    for batch in STEPS:
-        for row in compare(classifier, batch, options.repeats):
-            rows.append(row)
-            limit = "" if row["limit"] is None else f"{row['limit']:6.2f}  {'met' if row['met'] else 'MISSED'}"
-            span = f"({row['least']:.2f}-{row['most']:.2f})"
-            print(
-                f"{row['step']:<14} {row['against']:<8} {batch:>5} {row['ms']:8.1f} {row['against_ms']:8.1f} "
-                f"{row['ratio']:6.2f} {span:>14} {limit}",
-                flush=True,
-            )
+    for name in NETWORKS:
+        classifier = load_model(name)
+        print(f"{name}, input {' x '.join(map(str, classifier.input_shape))}")
+        for batch in STEPS[len(classifier.input_shape) - 1]:
+            for row in compare(classifier, batch, options.repeats):
+                rows.append({"network": name, **row})
+                limit = "" if row["limit"] is None else f"{row['limit']:6.2f}  {'met' if row['met'] else 'MISSED'}"
+                span = f"({row['least']:.2f}-{row['most']:.2f})"
+                print(
+                    f"{row['step']:<14} {row['against']:<8} {batch:>5} {row['ms']:8.1f} {row['against_ms']:8.1f} "
+                    f"{row['ratio']:6.2f} {span:>14} {limit}",
+                    flush=True,
+                )
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return 0 if all(row["met"] for row in rows) else 1
 
 
-def network() -> tuple[Classifier, str]:
-    """The first bundled network; the same architecture with random weights where its files are missing."""
-    try:
-        return load_model(next(iter(MODELS))), "trained weights"
-    except InputError:
-        net = build_resnet()
-        return Classifier(net, "resnet", ("a", "b"), resnet_layers(), "fc", (1, 128, 128)), "random weights"
-
-
 def compare(classifier: Classifier, batch: int, repeats: int) -> list[dict]:
     """One row a comparison at one batch size."""
-    variants, steps = make_variants(classifier, batch), STEPS[batch]
+    variants, steps = make_variants(classifier, batch), STEPS[len(classifier.input_shape) - 1][batch]
     for variant in variants.values():
         variant(1)  # the first call allocates
     seconds: dict[str, list[float]] = {name: [] for name in variants}

@@ -81,6 +81,7 @@ class Bundle:
 
 BUNDLES: dict[str, Bundle] = {
     "brain2d": Bundle("brain2d", "Brain MRI (simulated)", MODELS["brain2d-resnet18"], "brain2d"),
+    "brain3d": Bundle("brain3d", "Brain MRI, 3-D (simulated)", MODELS["brain3d-densenet"], "brain3d"),
     "chest": Bundle(
         "chest",
         "Chest X-ray (pneumonia)",
@@ -94,10 +95,11 @@ BUNDLES: dict[str, Bundle] = {
 
 
 def open_bundle(name_or_path: str | Path = "brain2d") -> Bundle:
-    """One of BUNDLES, or a folder with a model's two files, slices.npz and reference.npz. Nothing is read yet."""
+    """One of BUNDLES, or a folder with a model's two files, slices.npz (or volumes.npz) and reference.npz. Nothing is read yet."""
     if str(name_or_path) in BUNDLES:
         return BUNDLES[str(name_or_path)]
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise InputError(f"A bundle must be one of {', '.join(BUNDLES)}, or a folder; got {str(name_or_path)!r}.")
-    return Bundle(folder.name, folder.name, folder, str(folder / "slices.npz"))
+    images = "volumes.npz" if (folder / "volumes.npz").is_file() else "slices.npz"
+    return Bundle(folder.name, folder.name, folder, str(folder / images))

@@ -48,6 +48,8 @@ class Dataset:
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     about: str
+    affine: np.ndarray | None = None
+    """(4, 4) from array indices, of an image (row, column, 0), to RAS+ mm, the same for all; None where it is not known."""
 
     def sample(self, sample_id: str) -> tuple[np.ndarray, str]:
         """An image by its id, float32 (C, *spatial) in [0, 1], and its true class. InputError for an unknown id."""
@@ -71,7 +73,7 @@ class Dataset:
             part: Split(np.stack([fit(image) for image in split.x]), split.y, split.ids)
             for part, split in self.splits.items()
         }
-        return replace(self, splits=MappingProxyType(splits))
+        return replace(self, splits=MappingProxyType(splits), affine=None)  # another grid
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,22 @@ class Source:
 
     path: Path
     about: str
+    affine: np.ndarray | None = None
+    """As in Dataset."""
 
 
 DATASETS: dict[str, Source] = {
     "brain2d": Source(
         Path(__file__).resolve().parent.parent / "assets" / "brain2d" / "slices.npz",
         "Simulated axial T1 slices of the head (no patient's images): ICBM152 anatomy, healthy or with a painted lesion.",
+        # Radiological display order at 1.8 mm: rows run to the back, columns to the patient's left.
+        np.array([[0, -1.8, 0, 114.3], [-1.8, 0, 0, 114.3], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    ),
+    "brain3d": Source(
+        Path(__file__).resolve().parent.parent / "assets" / "brain3d" / "volumes.npz",
+        "Simulated T1 volumes of the brain (no patient's images), skull-stripped: ICBM152 anatomy, healthy or with a painted "
+        "lesion.",
+        np.array([[3, 0, 0, -94.5], [0, 3, 0, -94.5], [0, 0, 3, -94.5], [0, 0, 0, 1.0]]),  # RAS+ at 3 mm
     ),
 }
 """Bundled data sets by name."""
@@ -97,7 +109,8 @@ def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Da
 
     An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
-    and optionally `class_names`. Nothing is unpickled. InputError says in one sentence what does not fit.
+    and optionally `class_names` and the samples' names, `train_ids` and so on. Nothing is unpickled. InputError says in
+    one sentence what does not fit.
 
     Layout: Yang et al. 2023, "MedMNIST v2", https://doi.org/10.1038/s41597-022-01721-8.
     """
@@ -146,12 +159,13 @@ def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Da
     if known and len(known.classes) == len(class_names):
         class_names = known.classes
     about = source.about if source else f"Read from {path.name}."
-    return Dataset(str(name_or_path) if source else path.stem, class_names, MappingProxyType(found), about)
+    name, affine = (str(name_or_path), source.affine) if source else (path.stem, None)
+    return Dataset(name, class_names, MappingProxyType(found), about, affine)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays that belong to the layout, none of them unpickled."""
-    wanted = {f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")} | {"class_names"}
+    wanted = {f"{part}_{kind}" for part in PARTS for kind in ("images", "labels", "ids")} | {"class_names"}
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -202,5 +216,9 @@ def _split(file: str, part: str, images: np.ndarray, labels: np.ndarray, ids: np
         )
     if int(y.min()) < 0:
         raise InputError(f"{part}_labels in {file} must count from 0; got {int(y.min())}.")
-    names = (f"{part}-{i:04d}" for i in range(len(y))) if ids is None else map(str, ids)
-    return Split(np.ascontiguousarray(x), y.astype(np.int64), tuple(names))
+    names = tuple(f"{part}-{i:04d}" for i in range(len(y))) if ids is None else tuple(map(str, ids.ravel()))
+    if len(set(names)) != len(x):
+        raise InputError(
+            f"{part}_ids in {file} must name each image once; got {len(set(names))} names for {len(x)} images."
+        )
+    return Split(np.ascontiguousarray(x), y.astype(np.int64), names)

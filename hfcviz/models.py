@@ -30,6 +30,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 MODELS: dict[str, Path] = {
     "brain2d-resnet18": ASSETS / "brain2d",
+    "brain3d-densenet": ASSETS / "brain3d",
     "chest-resnet18": ASSETS / "chest",
     "chest-vgg16": ASSETS / "chest-vgg16",
 }

@@ -1,11 +1,11 @@
 """Make the bundled cohort and first result, and print whether the bundled default shows what hfcviz claims.
 
-    python -m scripts.build_reference
+    python -m scripts.build_reference [--bundle brain3d]
 
 1. The smallest eps of 1, 2, 4, 8 /255 at which PGD (40 steps) reaches a mean confidence of 0.99 in its target.
 2. There, every correctly classified test scan attacked by PGD and by PGD+HFC at equal eps, step size, steps and seeds; detectors
    trained on 70 % of the scans (clean, noise, PGD), judged on the other 30 %.
-3. assets/brain2d/reference.npz (features, no images), first.npz (the result that the app opens on), embeddings.npz (its maps).
+3. In assets/BUNDLE: reference.npz (features, no images), first.npz (the result that the app opens on), embeddings.npz (its maps).
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ CLAIMED = ("KD", "LID", "MAHA", "SVM", "DNN", "GMM")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="brain2d")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--eps", type=int, choices=EPS, help="skip the sweep and take this eps (in 1/255)")
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args()
-    bundle = open_bundle("brain2d")
+    bundle = open_bundle(args.bundle)
     classifier, test = bundle.classifier, bundle.dataset.splits["test"]
     started = time.perf_counter()
     numbers: dict = {"confidence": {}}

@@ -16,8 +16,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from hfcviz.bundle import BUNDLES
+
 SIZES = {"wide": 1440, "narrow": 820}
 PAGES = {"explore": "", "cohort": "cohort", "data": "data"}
+TASKS = {name: bundle.title for name, bundle in list(BUNDLES.items())[1:]}
 TITLES = {"explore": "Explore", "cohort": "Cohort", "data": "Data & model"}
 
 
@@ -48,12 +51,13 @@ def main() -> None:
                         page.goto(f"{url}/{path}")
                         settle(page)
                         page.screenshot(path=args.folder / f"{name}-{scheme}-{size}.png")
-                    # The task without images; links keep the session, an address would begin a new one.
-                    page.get_by_text("Chest X-ray (pneumonia)", exact=True).click()
-                    for name, title in TITLES.items():
-                        page.get_by_role("link", name=title).first.click()
-                        settle(page)
-                        page.screenshot(path=args.folder / f"chest-{name}-{scheme}-{size}.png")
+                    # The other tasks; links keep the session, an address would begin a new one.
+                    for task, label in TASKS.items():
+                        page.get_by_text(label, exact=True).click()
+                        for name, title in TITLES.items():
+                            page.get_by_role("link", name=title).first.click()
+                            settle(page)
+                            page.screenshot(path=args.folder / f"{task}-{name}-{scheme}-{size}.png")
                     page.close()
     finally:
         if server is not None:

@@ -337,6 +337,45 @@ def test_images_from_this_machine_bring_pictures_to_the_task_if_they_are_the_sam
     assert chest.session_state["scan"].name == here[1] and chest.session_state["scan"].x.shape == (1, 224, 224)
 
 
+@pytest.fixture
+def volumes(app) -> AppTest:
+    app.switch_page(DATA).run()
+    app.segmented_control(key="task").set_value("brain3d").run()
+    assert not app.exception and not app.error
+    return app
+
+
+def test_the_task_of_volumes_opens_on_its_own_result(volumes):
+    volumes.switch_page("hfcviz/ui/pages/explore.py").run()
+    assert not volumes.exception and not volumes.error
+    outcome = volumes.session_state["outcome"]
+    assert outcome.x.shape[1:] == (1, 64, 64, 64) and outcome.recipe["model"]["name"] == "brain3d-densenet"
+    assert "**PGD+HFC** turns *lesion* into *healthy*" in headline(volumes)
+
+
+def test_volumes_are_chosen_by_a_picture_and_run(volumes):
+    chosen = next(one for one in volumes.button if one.key and one.key.startswith("use."))
+    name = chosen.key.removeprefix("use.")
+    chosen.click().run()
+    assert volumes.session_state["scan"].name == name and volumes.session_state["scan"].x.shape == (1, 64, 64, 64)
+    volumes.number_input(key="attack.PGD.brain3d.steps").set_value(2).run()
+    button(volumes, "Run").click().run()
+    settle(volumes)
+    assert not volumes.exception and not volumes.error
+    outcome = volumes.session_state["outcome"]
+    known = open_bundle("brain3d").reference.recipe["attack"]
+    assert outcome.recipe["scan"]["name"] == name and outcome.linf.max() == pytest.approx(known["eps"], abs=1e-6)
+
+
+def test_the_cohort_of_volumes_is_shown_with_pictures_of_their_middle(volumes):
+    cohort(volumes)
+    runs, rows, eps = runs_of("brain3d")
+    volumes.session_state["chosen"] = frozenset(runs.load(rows[0]["attack"], eps).ids[:2])
+    volumes.run()
+    assert not volumes.exception and not volumes.error
+    assert len([one.key for one in volumes.button if one.key and one.key.startswith("open.")]) == 2
+
+
 def settled(app: AppTest, slot: str) -> AppTest:
     """Run the page until the job of a slot has ended."""
     app.session_state[slot][1].wait(60)

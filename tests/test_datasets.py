@@ -1,11 +1,13 @@
 """Data sets: the bundled one, and .npz files in the MedMNIST layout, sound and unsound."""
 
+import dataclasses
 import zipfile
 
+import nibabel
 import numpy as np
 import pytest
 
-from hfcviz.datasets import DATASETS, load_dataset
+from hfcviz.datasets import DATASETS, Split, load_dataset
 from hfcviz.settings import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -156,3 +158,64 @@ def test_bundled_slices_can_be_made_again_from_their_seeds():
         again = simulate(anatomy, SPLITS[part][0] + i, bool(splits[part].y[i]))
         # One grey level of room: other versions of numpy may round differently.
         assert np.abs(again.astype(int) - splits[part].x[i, 0]).max() <= 1
+
+
+def test_the_bundled_volumes_are_balanced_disjoint_and_large_enough():
+    dataset = load_dataset("brain3d")
+    assert dataset.class_names == ("healthy", "lesion") and "imulated" in dataset.about
+    least, seen = {"train": 300, "val": 50, "test": 100}, set()
+    for part, split in dataset.splits.items():
+        assert len(split) >= least[part] and split.x.shape[1:] == (1, 64, 64, 64)
+        assert np.bincount(split.y).tolist() == [len(split) // 2] * 2
+        seen |= {volume.tobytes() for volume in split.x}
+    assert set(dataset.splits) == set(least)
+    assert len(seen) == sum(len(split) for split in dataset.splits.values())
+    assert sum(file.stat().st_size for file in DATASETS["brain2d"].path.parent.parent.rglob("*.*")) < 80 * 10**6
+
+
+def test_bundled_volumes_lie_as_their_affine_says():
+    """A head is longest from back to front; its lowest part, the cerebellum, lies at the back; its two halves are alike."""
+    dataset = load_dataset("brain3d")
+    assert nibabel.aff2axcodes(dataset.affine) == ("R", "A", "S")
+    assert nibabel.affines.voxel_sizes(dataset.affine).tolist() == [3, 3, 3]
+    mean = dataset.splits["train"].x[::2, 0].mean(axis=0)  # healthy ones
+    inside = mean > 40
+    lengths = [np.ptp(np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))) for axis in range(3)]
+    assert lengths[1] == max(lengths)
+    heights = np.argwhere(inside)
+    lowest = heights[heights[:, 2] < np.quantile(heights[:, 2], 0.15)]
+    assert lowest[:, 1].mean() < heights[:, 1].mean() - 5
+    assert np.corrcoef(mean.ravel(), mean[::-1].ravel())[0, 1] > 0.95
+
+
+def test_bundled_slices_lie_as_their_affine_says():
+    """Rows run from the front to the back, columns from the patient's right to the left: radiological order."""
+    assert nibabel.aff2axcodes(load_dataset("brain2d").affine)[:2] == ("P", "L")
+
+
+def test_bundled_volumes_can_be_made_again_from_their_seeds():
+    pytest.importorskip("nilearn", reason="requirements-assets.txt is not installed")
+    from scripts.build_brain3d import SPLITS, load_anatomy, simulate
+
+    anatomy, splits = load_anatomy(), load_dataset("brain3d").splits
+    for part, i in (("train", 399), ("test", 6)):
+        again = simulate(anatomy, SPLITS[part][0] + i, bool(splits[part].y[i]))
+        # Other versions of numpy may round differently, and a grey level is a multiple of five.
+        assert (np.abs(again.astype(int) - splits[part].x[i, 0]) > 0).mean() < 0.001
+
+
+def test_a_set_on_another_grid_does_not_keep_the_affine():
+    dataset = load_dataset("brain3d")
+    assert dataset.fitted((1, 64, 64, 64)).affine is dataset.affine
+    few = {"test": Split(dataset.splits["test"].x[:2], dataset.splits["test"].y[:2], ("a", "b"))}
+    assert dataclasses.replace(dataset, splits=few).fitted((1, 32, 32, 32)).affine is None
+
+
+def test_names_of_samples_come_from_the_file_and_must_differ(tmp_path):
+    arrays = good(50)
+    count = len(arrays["test_labels"])
+    names = np.array([f"case-{i:03d}" for i in range(count)])
+    assert load_dataset(write(tmp_path, **arrays, test_ids=names)).splits["test"].ids == tuple(names)
+    names[1] = names[0]
+    with pytest.raises(InputError, match="must name each image once"):
+        load_dataset(write(tmp_path, **arrays, test_ids=names))

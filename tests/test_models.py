@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 from hfcviz.models import MODELS, Classifier, load_model, save_model
-from hfcviz.networks import build_resnet, build_vgg, resnet_layers, vgg_layers
+from hfcviz.networks import (
+    build_densenet,
+    build_resnet,
+    build_vgg,
+    densenet_layers,
+    merge_norms,
+    resnet_layers,
+    vgg_layers,
+)
 from hfcviz.settings import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -321,6 +329,53 @@ def test_a_vgg_comes_back_from_its_folder(tmp_path):
     save_model(classifier, tmp_path, {"name": "vgg", **settings})
     x = torch.rand(3, 1, 16, 16)
     assert torch.equal(load_model(tmp_path)(x), classifier(x))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_densenet_keeps_what_came_before_and_its_head_sees_the_last_activation(spatial_dims):
+    net = build_densenet(spatial_dims, 2, 3, first=4, growth=3, blocks=(2, 1))
+    shape = (2, *[16] * spatial_dims)
+    classifier = Classifier(net, "dense", ("a", "b", "c"), densenet_layers((2, 1)), "fc", shape)
+    logits, layers = classifier.features(torch.rand(2, *shape))
+    # By hand: 4 + 2 x 3 channels leave the first block, a transition halves them, 5 + 3 leave the second.
+    assert {name: z.shape[1] for name, z in layers.items()} == {
+        "denseblock1": 10,
+        "transition1": 5,
+        "denseblock2": 8,
+        "relu": 8,
+    }
+    assert layers["relu"].min() >= 0
+    torch.testing.assert_close(net.fc[1](layers["relu"]), logits)
+
+
+def test_a_densenet_comes_back_from_its_folder(tmp_path):
+    settings = {"spatial_dims": 3, "first": 4, "growth": 3, "blocks": (2, 1)}
+    classifier = Classifier(
+        build_densenet(**settings), "dense", ("a", "b"), densenet_layers((2, 1)), "fc", (1, 16, 16, 16)
+    )
+    save_model(classifier, tmp_path, {"name": "densenet", **settings})
+    x = torch.rand(2, 1, 16, 16, 16)
+    assert torch.equal(load_model(tmp_path)(x), classifier(x))
+
+
+def test_norms_behind_their_convolution_in_a_densenet_are_merged_and_all_others_kept():
+    net = _shifted_norms(build_densenet(3, 1, 2, first=4, growth=3, blocks=(2, 1)))
+    merged = merge_norms(net)
+    x = torch.rand(2, 1, 16, 16, 16)
+    torch.testing.assert_close(merged(x), net(x), rtol=1e-4, atol=1e-5)
+    kept = [name for name, module in merged.named_modules() if isinstance(module, nn.BatchNorm3d)]
+    # norm0 and each norm2 follow their convolution; norm1, the transition's norm and norm5 stand before one.
+    assert len(kept) == 5 and not any(name.endswith(("norm0", "norm2")) for name in kept)
+
+
+def _shifted_norms(net: nn.Module) -> nn.Module:
+    """The network in evaluation mode with running statistics unlike those of a fresh one."""
+    for module in net.eval().modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return net
 
 
 def test_threads_that_share_a_network_do_not_meet_in_its_hooks():

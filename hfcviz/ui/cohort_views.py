@@ -35,7 +35,9 @@ def scatter(judged: Judged, labels: dict[str, str]) -> None:
     """The features of one layer, to be selected from."""
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
-    layer = one.select_slider("Layer, from input to output", layers, value=layers[-1], key="cohort.layer")
+    layer = one.select_slider(
+        "Layer, from input to output", layers, value=layers[-1], key=f"cohort.layer.{len(layers)}.{layers[-1]}"
+    )
     methods = list(PROJECTIONS) if judged.features else ["PCA"]
     method = two.segmented_control(
         "Projection",
