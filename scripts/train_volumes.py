@@ -1,24 +1,21 @@
 """Train a 3-D classifier on a set of volumes: the bundled one, or an .npz in the MedMNIST layout.
 
-    python -m scripts.train_volumes brain3d --name brain3d-densenet --out assets/brain3d --mirror
-    python -m scripts.train_volumes hippocampus3d_28.npz --name hippocampus3d-densenet --out out/hippocampus
+    python -m scripts.train_volumes brain3d --name brain3d-densenet --out assets/brain3d --mirror --epochs 30 --batch 8 --rate 0.002
+    python -m scripts.train_volumes out/hippocampus-end.npz --name hippocampus-end --out out/hippocampus-end --blocks 3 4 --rate 0.002
 
-The epoch with the best validation AUC is kept, and reported on test. A set without a validation part lends 15 % of its
-training part (drawn with --seed) to it. An interrupted training goes on after its last whole epoch (from --work).
+The epoch with the best validation AUC is kept, and reported on test. An interrupted training goes on after its last whole
+epoch (from --work). `scripts/prepare_hippocampus.py` makes a set of real volumes.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hfcviz.datasets import Dataset, Split, load_dataset
+from hfcviz.datasets import load_dataset
 from hfcviz.models import Classifier, save_model
 from hfcviz.networks import build_densenet, densenet_layers
 from scripts.training import add_flags, fit, moments
@@ -42,23 +39,6 @@ def mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
     return augment(torch.where(chosen, x.flip(2), x), generator)
 
 
-def with_validation(dataset: Dataset, seed: int) -> Dataset:
-    """The set itself, or one whose validation part is 15 % of each class of its training part."""
-    if "val" in dataset.splits:
-        return dataset
-    train, rng = dataset.splits["train"], np.random.default_rng(seed)
-    lent = np.zeros(len(train), dtype=bool)
-    for label in np.unique(train.y):
-        rows = rng.permutation(np.flatnonzero(train.y == label))
-        lent[rows[: round(0.15 * len(rows))]] = True
-
-    def part(mask: np.ndarray) -> Split:
-        rows = np.flatnonzero(mask)
-        return Split(train.x[rows], train.y[rows], tuple(train.ids[row] for row in rows))
-
-    return replace(dataset, splits=MappingProxyType({**dataset.splits, "train": part(~lent), "val": part(lent)}))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="name of a bundled set, or an .npz file")
@@ -75,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    dataset = with_validation(load_dataset(arguments.data), arguments.seed)
+    dataset = load_dataset(arguments.data)
     train, blocks = dataset.splits["train"], tuple(arguments.blocks)
     architecture = {
         "spatial_dims": 3,
