@@ -1,0 +1,94 @@
+"""What the scripts that prepare and train must not get wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from networks import tiny_cnn
+
+from hfcviz.datasets import Dataset, Split, load_dataset
+from scripts.prepare_hippocampus import prepare
+from scripts.training import balanced_order, fit, measure
+
+
+def crops(cases: int = 40) -> dict[str, np.ndarray]:
+    """Two crops a case, as in the file of hippocampus crops; every third case is a test case."""
+    rng = np.random.default_rng(0)
+    case = np.repeat(np.arange(cases), 2)
+    voxels = np.repeat(rng.permutation(cases) + 1000, 2)
+    arrays = {"class_names": np.array(["anterior", "posterior"])}
+    for part, rows in {"train": case % 3 > 0, "test": case % 3 == 0}.items():
+        arrays[f"{part}_images"] = rng.integers(0, 256, (rows.sum(), 5, 6, 7), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.tile([0, 1], rows.sum() // 2)[:, None].astype(np.uint8)
+        arrays[f"{part}_case"], arrays[f"{part}_hippocampus_voxels"] = case[rows][:, None], voxels[rows][:, None]
+    return arrays
+
+
+@pytest.mark.parametrize("label", ["end", "volume"])
+def test_no_case_is_in_two_parts_and_no_crop_is_lost(tmp_path, label):
+    arrays = crops()
+    made = prepare(arrays, label)
+    np.savez(tmp_path / "set.npz", **made)
+    splits = load_dataset(tmp_path / "set.npz").splits
+    cases = {part: {name.split("-")[1] for name in split.ids} for part, split in splits.items()}
+    assert sum(map(len, cases.values())) == len(set().union(*cases.values())) == 40
+    assert len(splits["train"]) + len(splits["val"]) == len(arrays["train_images"])
+    assert np.array_equal(splits["test"].x[:, 0], arrays["test_images"])
+    assert 0.1 < len(splits["val"]) / len(arrays["train_images"]) < 0.2
+
+
+def test_the_volume_label_says_which_hippocampi_are_larger_than_the_median_of_training():
+    arrays = crops()
+    made = prepare(arrays, "volume")
+    large = arrays["test_hippocampus_voxels"].ravel() > np.median(arrays["train_hippocampus_voxels"])
+    assert made["class_names"].tolist() == ["small", "large"]
+    assert made["test_labels"].ravel().tolist() == large.tolist()
+
+
+def test_both_classes_are_drawn_equally_often_and_none_of_the_larger_is_left_out():
+    labels = np.array([0] * 10 + [1] * 3)
+    order = balanced_order(labels, torch.Generator().manual_seed(0)).numpy()
+    assert np.bincount(labels[order]).tolist() == [10, 10]
+    assert sorted(order[labels[order] == 0]) == list(range(10))
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
+    dataset, whole = brightness(), tiny_cnn(3, seed=1)
+    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), whole, dataset, lambda x, g: x, flags(tmp_path / "a"))
+    assert record["val"]["auc"] > 0.9 and measure(whole, dataset.splits["val"])["auc"] == record["val"]["auc"]
+
+    class Stopped(Exception):
+        pass
+
+    def stop(x, generator, seen=[]):  # noqa: B006
+        seen.append(len(x))
+        if len(seen) > 7:
+            raise Stopped
+        return x
+
+    resumed = tiny_cnn(3, seed=1)
+    with pytest.raises(Stopped):
+        fit(tiny_cnn(3, seed=2).net.requires_grad_(), resumed, dataset, stop, flags(tmp_path / "b"))
+    fit(tiny_cnn(3, seed=2).net.requires_grad_(), resumed, dataset, lambda x, g: x, flags(tmp_path / "b"))
+    for name, tensor in whole.net.state_dict().items():
+        assert torch.equal(tensor, resumed.net.state_dict()[name]), name
+
+
+def brightness() -> Dataset:
+    """Random volumes; those of the second class are brighter."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for part, count in {"train": 40, "val": 40, "test": 40}.items():
+        y = np.arange(count) % 2
+        x = rng.integers(0, 120, (count, 1, 8, 8, 8)) + 80 * y[:, None, None, None, None]
+        splits[part] = Split(x.astype(np.uint8), y, tuple(f"{part}-{i}" for i in range(count)))
+    return Dataset("brightness", ("a", "b"), splits, "")
+
+
+def flags(out) -> argparse.Namespace:
+    return argparse.Namespace(
+        out=out, work=None, epochs=4, batch=10, rate=0.02, decay=0.0, threads=1, seed=0, bf16=False
+    )
