@@ -29,6 +29,9 @@ class Scan:
     affine: (4, 4) from array indices to RAS+ mm, or None; the third index of a slice is 0. spacing: mm along *spatial, or None.
     window: the (low, high) that shows as black and white where the file says so: DICOM's VOI window, the full range of 8-bit
     and colour images and of `write_png`; otherwise None, and `prepare` takes percentiles. notices: sentences for the reader.
+    format: as decoded ("PNG", "DICOM series", ...). modality: DICOM's code, such as "CT". unit: "HU" or "". windows: all VOI
+    windows of the header, (label, (low, high)), the first of which is `window`. stored_orientation: the axes of the file
+    itself, such as "LPS"; "" where it does not say.
     """
 
     image: np.ndarray
@@ -37,6 +40,11 @@ class Scan:
     name: str
     notices: tuple[str, ...] = ()
     window: Window | None = None
+    format: str = ""
+    modality: str = ""
+    unit: str = ""
+    windows: tuple[tuple[str, Window], ...] = ()
+    stored_orientation: str = ""
 
 
 def take_slice(scan: Scan, axis: int = 2, index: int | None = None) -> Scan:
@@ -69,7 +77,7 @@ def take_slice(scan: Scan, axis: int = 2, index: int | None = None) -> Scan:
     name = f"{scan.name} ({('sagittal', 'coronal', 'axial')[axis]} slice {index})"
     affine = None if scan.affine is None else scan.affine @ step
     spacing = None if scan.spacing is None else (scan.spacing[rows], scan.spacing[columns])
-    return checked(Scan(image, affine, spacing, name, scan.notices, scan.window))
+    return checked(dataclasses.replace(scan, image=image, affine=affine, spacing=spacing, name=name))
 
 
 def prepare(scan: Scan, input_shape: Sequence[int], window: Window | None = None) -> np.ndarray:
