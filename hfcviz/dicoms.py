@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import itertools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,37 +42,10 @@ MODALITIES = """
     SMR SR SRF ST STAIN TEXTUREMAP TG US VA VF XA XAPROTOCOL XC
 """
 """DICOM PS3.3 C.7.3.1.1.1, with retired terms: whatever else stands there might be anything."""
+PIXELS = 0x7FE00010
+DEFERRED = 2**15
+"""Elements of so many bytes stay in their file until they are asked for: all headers of a folder are looked at first."""
 INVERTED = "Its grey values were inverted, as its file (MONOCHROME1) stores black as the highest value."
-
-
-@dataclass(frozen=True, eq=False)
-class File:
-    """A parsed DICOM file that holds an image. position, orientation and spacing (rows, columns) are those of a single frame."""
-
-    label: str
-    header: Any
-    frames: int
-    size: tuple[int, int]
-    position: np.ndarray | None
-    orientation: np.ndarray | None
-    spacing: tuple[float, ...] | None
-
-    @property
-    def grey(self) -> bool:
-        return str(self.header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
-
-
-def parse(data: bytes, label: str) -> File | None:
-    """The header and the undecoded pixels; None if there are no pixels. Raises InputError for more than can be taken."""
-    header = _header(data, label)
-    if not any(element in header for element in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        return None
-    rows, columns, colours = (int(header.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
-    frames = max(1, int(header.get("NumberOfFrames") or 1))
-    check_size(label, (colours, frames, rows, columns))
-    first = groups_of(header, 0)
-    position, orientation, spacing = first.position, first.orientation, _spacing(header, first)
-    return File(label, header, frames, (rows, columns), position, orientation, spacing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,30 +59,68 @@ class Groups:
     window: Any
 
 
+@dataclass(frozen=True, eq=False)
+class File:
+    """A parsed DICOM file that holds an image. groups: of its first frame; size: rows and columns; spacing: mm between them."""
+
+    label: str
+    header: Any
+    frames: int
+    size: tuple[int, int]
+    groups: Groups
+    spacing: tuple[float, ...] | None
+
+    @property
+    def position(self) -> np.ndarray | None:
+        return self.groups.position
+
+    @property
+    def orientation(self) -> np.ndarray | None:
+        return self.groups.orientation
+
+    @property
+    def grey(self) -> bool:
+        return str(self.header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
+
+
+def parse(stream: BinaryIO, label: str) -> File | None:
+    """The header and the undecoded pixels; None if there are no pixels. Raises InputError for more than can be taken."""
+    header = _header(stream, label)
+    if not any(element in header for element in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        return None
+    rows, columns, colours = (int(header.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
+    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    check_size(label, (colours, frames, rows, columns))
+    first = groups_of(header, 0)
+    return File(label, header, frames, (rows, columns), first, _spacing(header, first))
+
+
 def groups_of(header: Any, frame: int) -> Groups:
     """The functional groups of one frame; what neither it nor all frames share is taken from the top of the header."""
     per, shared = header.get("PerFrameFunctionalGroupsSequence"), header.get("SharedFunctionalGroupsSequence")
     places = [per[frame]] if per and frame < len(per) else []
     places += [shared[0]] if shared else []
+    if not places:
+        position = numbers(header, "ImagePositionPatient", 3)
+        return Groups(position, _orientation(header), header, header, header)
 
     def macro(name: str) -> Any:
         found = next((place[name].value for place in places if place.get(name)), None)
         return found[0] if found else header
 
-    return Groups(
-        numbers(macro("PlanePositionSequence"), "ImagePositionPatient", 3),
-        _orientation(macro("PlaneOrientationSequence")),
-        macro("PixelMeasuresSequence"),
-        macro("PixelValueTransformationSequence"),
-        macro("FrameVOILUTSequence"),
-    )
+    position = numbers(macro("PlanePositionSequence"), "ImagePositionPatient", 3)
+    orientation = _orientation(macro("PlaneOrientationSequence"))
+    names = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
+    return Groups(position, orientation, *map(macro, names))
 
 
 def numbers(header: Any, key: str, count: int | None = None) -> np.ndarray | None:
     """Finite numbers of a header, `count` of them if given; None if they are missing or anything else."""
+    value = header.get(key)
+    if value is None:
+        return None
     try:
-        value = header.get(key)
-        found = np.ravel(np.array([] if value is None else value, dtype=float))
+        found = np.array([float(one) for one in value] if isinstance(value, Sequence) else [float(value)])
     except (TypeError, ValueError, OverflowError):
         return None
     return found if found.size and count in (None, found.size) and np.isfinite(found).all() else None
@@ -119,7 +132,8 @@ def _orientation(header: Any) -> np.ndarray | None:
     if found is None:
         return None
     cosines = found.reshape(2, 3)
-    return cosines if np.abs(cosines @ cosines.T - np.eye(2)).max() < 0.02 else None
+    gram = cosines @ cosines.T
+    return cosines if max(abs(gram[0, 0] - 1), abs(gram[1, 1] - 1), abs(gram[0, 1])) < 0.02 else None
 
 
 def _spacing(header: Any, groups: Groups) -> tuple[float, ...] | None:
@@ -127,14 +141,13 @@ def _spacing(header: Any, groups: Groups) -> tuple[float, ...] | None:
     found: Any
     for place, key in (
         (groups.measures, "PixelSpacing"),
-        (header, "PixelSpacing"),
         (header, "ImagerPixelSpacing"),
         (header, "NominalScannedPixelSpacing"),
     ):
         found = numbers(place, key, 2)
         if found is not None:
             return plausible(found)
-    regions = header.get("SequenceOfUltrasoundRegions") or ()
+    regions: Any = header.get("SequenceOfUltrasoundRegions") or ()
     if (
         len(regions) == 1
         and regions[0].get("PhysicalUnitsXDirection") == regions[0].get("PhysicalUnitsYDirection") == 3
@@ -146,41 +159,51 @@ def _spacing(header: Any, groups: Groups) -> tuple[float, ...] | None:
 
 
 def decoded(file: File, frames: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
-    """The chosen frames as stored, (rows, columns) or (rows, columns, 3), as they are asked for."""
+    """The chosen frames as stored, (rows, columns) or (rows, columns, 3), as they are asked for.
+
+    Pixels that still lie in a file are read now and forgotten at the end.
+    """
     name = file.header.file_meta.TransferSyntaxUID
     syntax = name.name if name.is_transfer_syntax and not name.is_private else "an unknown one"
     refusal = (
         f"{file.label} is truncated, or its encoding ({syntax}) cannot be decoded here; export it again, uncompressed."
     )
     stored = stored_frames(file.header, file.label, frames)
-    while True:
-        with library(refusal):
-            frame = next(stored, None)
-            if frame is not None and file.header.PhotometricInterpretation == "PALETTE COLOR":
-                from pydicom.pixels import apply_color_lut  # type: ignore[attr-defined]
+    kept = file.header.get_item(PIXELS, keep_deferred=True)
+    try:
+        while True:
+            with library(refusal):
+                frame = next(stored, None)
+                if frame is not None and file.header.PhotometricInterpretation == "PALETTE COLOR":
+                    from pydicom.pixels import apply_color_lut  # type: ignore[attr-defined]
 
-                frame = apply_color_lut(frame, file.header)
-        if frame is None:
-            return
-        yield frame
+                    frame = apply_color_lut(frame, file.header)
+            if frame is None:
+                return
+            yield frame
+    finally:
+        if kept is not None:
+            file.header[PIXELS] = kept
 
 
 def put_grey(file: File, stored: np.ndarray, units: Any, out: np.ndarray) -> bool:
     """Write a frame into `out`, float32 (rows, columns), by the modality LUT (PS3.3 C.11.1); whether it changed the values."""
     header = file.header
-    table = units.get("ModalityLUTSequence") or header.get("ModalityLUTSequence")
+    table = "ModalityLUTSequence" in header
     slope, intercept = rescale(header, units)
     if table:
         from pydicom.pixels import apply_modality_lut  # type: ignore[attr-defined]
 
         out[...] = apply_modality_lut(stored, header)
     elif slope == 1 and intercept == int(intercept) and abs(intercept) < 2**22 and stored.dtype.itemsize <= 2:
-        np.add(stored, np.float32(intercept), out=out, dtype=np.float32)  # exact, and fast
+        out[...] = stored  # all of this is exact in float32
+        if intercept:
+            out += np.float32(intercept)
     else:
         out[...] = stored * np.float64(slope) + intercept
     if header.PhotometricInterpretation == "MONOCHROME1":
         np.subtract(np.float32(ends(file, units)), out, out=out)
-    return bool(table) or (slope, intercept) != (1, 0)
+    return table or (slope, intercept) != (1, 0)
 
 
 def rescale(header: Any, units: Any) -> tuple[float, float]:
@@ -199,7 +222,7 @@ def ends(file: File, units: Any) -> float:
     header = file.header
     bits = int(header.get("BitsStored", 32))
     least = -(2 ** (bits - 1)) if header.get("PixelRepresentation") else 0
-    if units.get("ModalityLUTSequence") or header.get("ModalityLUTSequence"):
+    if "ModalityLUTSequence" in header:
         from pydicom.pixels import apply_modality_lut  # type: ignore[attr-defined]
 
         return float(apply_modality_lut(np.array([least, least + 2**bits - 1]), header).sum())
@@ -264,7 +287,7 @@ def plane_affine(orientation: np.ndarray, position: np.ndarray, spacing: Sequenc
 def image_of(file: File) -> Scan:
     """The scan of a file of one frame: (1 or 3, rows, columns), with an affine where the header says how it lies."""
     (stored,) = decoded(file)
-    groups = groups_of(file.header, 0)
+    groups = file.groups
     changed = False
     if stored.ndim == 3:
         image = np.moveaxis(stored, -1, 0)
@@ -357,30 +380,38 @@ def _positions(file: File, groups: list[Groups]) -> np.ndarray | None:
     return np.array([one.position for one in groups])
 
 
-def _header(data: bytes, label: str) -> Any:
+def _header(stream: BinaryIO, label: str) -> Any:
     from pydicom import dcmread, filereader, uid
 
-    stream = io.BytesIO(data)
     filereader.read_preamble(stream, True)
     meta = filereader.read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+    syntax = meta.get("TransferSyntaxUID")
+    if not syntax:
+        stream.seek(0)
+        header: Any = dcmread(stream, force=True, specific_tags=TAGS.split())
+        implicit, little = header.original_encoding
+        plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = plain if little else uid.ExplicitVRBigEndian
+        return header
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
         # pydicom would inflate without a limit.
-        content = inflated(data, MAX_DEFLATED, start=stream.tell(), kind="deflate")
+        content = inflated(stream.read(), MAX_DEFLATED, kind="deflate")
         if len(content) > MAX_DEFLATED:
             raise InputError(
                 f"{label} must inflate to at most {MAX_DEFLATED >> 20} MB, but its deflated data is longer; save it uncompressed."
             )
-        header: Any = filereader.read_dataset(io.BytesIO(content), False, True, specific_tags=_tags())
-        header.file_meta = meta
-        return header
-    header = dcmread(io.BytesIO(data), force=True, specific_tags=TAGS.split())
-    if "TransferSyntaxUID" not in header.file_meta:
-        implicit, little = header.original_encoding
-        plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-        header.file_meta.TransferSyntaxUID = plain if little else uid.ExplicitVRBigEndian
+        stream = io.BytesIO(content)
+    implicit, big = syntax == uid.ImplicitVRLittleEndian, syntax == uid.ExplicitVRBigEndian
+    name = getattr(stream, "name", None)  # of a file on disk
+    defer = DEFERRED if isinstance(name, str | os.PathLike) else None
+    header = filereader.read_dataset(stream, implicit, not big, defer_size=defer, specific_tags=_tags())
+    if defer:
+        header.filename, header.fileobj_type, header.timestamp, header.buffer = str(name), open, None, None
+    header.file_meta = meta
     return header
 
 
+@functools.cache
 def _tags() -> list[Any]:
     from pydicom.tag import Tag
 

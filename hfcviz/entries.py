@@ -11,21 +11,22 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from hfcviz.limits import MAX_BYTES, MAX_FILES, MAX_RATIO, MAX_TOTAL_BYTES, RATIO_FROM, label_of
 from hfcviz.settings import InputError
 
 
 class Entry(NamedTuple):
-    """A file: its label, the folder and name that a header beside it may call it by, its size, and its first so many bytes."""
+    """A file: its label, the folder and name that a header beside it may call it by, its size, and what opens it."""
 
     label: str
     folder: str
     name: str
     size: int
-    load: Callable[[int], bytes]
+    open: Callable[[], BinaryIO]
 
 
 def of_upload(uploads: Sequence[tuple[str, bytes]], label: str) -> list[Entry]:
@@ -34,7 +35,7 @@ def of_upload(uploads: Sequence[tuple[str, bytes]], label: str) -> list[Entry]:
     _check_total(label, sum(len(data) for _, data in uploads))
 
     def entry(given: str, data: bytes) -> Entry:
-        return Entry(label_of(given), "", label_of(given), len(data), lambda most: data[:most])
+        return Entry(label_of(given), "", label_of(given), len(data), lambda: io.BytesIO(data))
 
     return [entry(given, data) for given, data in uploads if not _hidden(re.split(r"[\\/]", given))]
 
@@ -55,15 +56,14 @@ def of_folder(folder: Path, label: str) -> list[Entry]:
             _check_count(label, len(found))
             _check_total(label, total)
 
-    def loader(path: Path) -> Callable[[int], bytes]:
-        def load(most: int) -> bytes:
-            with path.open("rb") as file:
-                return file.read(most)
-
-        return load
-
     return [
-        Entry(label_of(path.name), "/".join(parts[:-1]), path.name, size, loader(path))
+        Entry(
+            label_of(path.name),
+            "/".join(parts[:-1]),
+            path.name,
+            size,
+            cast(Callable[[], BinaryIO], partial(open, path, "rb")),
+        )
         for parts, path, size in sorted(found)
     ]
 
@@ -107,7 +107,7 @@ def of_zip(data: bytes, label: str) -> tuple[list[Entry], int]:
                 f"{label} must not inflate beyond {MAX_RATIO} times its size, but {own} in it declares {member.file_size >> 20} MB "
                 f"from {member.compress_size >> 10} kB; give the file itself."
             )
-        entries.append(Entry(own, "/".join(parts[:-1]), parts[-1], member.file_size, _member_loader(archive, member)))
+        entries.append(Entry(own, "/".join(parts[:-1]), parts[-1], member.file_size, partial(_opened, archive, member)))
     if unsafe and not entries:
         raise InputError(
             f"{label} must hold files below its own folder, but all {unsafe} have unsafe names or are links; make the zip again."
@@ -127,12 +127,10 @@ def is_npz(data: bytes) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-def _member_loader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[int], bytes]:
-    def load(most: int) -> bytes:
-        with archive.open(member) as file:
-            return file.read(min(most, MAX_BYTES + 1))
-
-    return load
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+    """A member in memory, no longer than it declares, whatever it inflates to."""
+    with archive.open(member) as file:
+        return io.BytesIO(file.read(MAX_BYTES + 1))
 
 
 def _hidden(parts: Sequence[str]) -> bool:

@@ -57,6 +57,17 @@ def placed(scan: Scan, affine: np.ndarray | None, *, known: bool = True) -> Scan
     return dataclasses.replace(take_slice(found, flat[0], 0), name=scan.name) if flat else found
 
 
+def as_placed(buffer: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A view of a buffer (slice, rows, columns), through which what is written lies forwards in memory once it is `placed`.
+
+    affine: from (column, row, slice) to RAS+ mm.
+    """
+    from nibabel import orientations
+
+    column, row, slot = (int(way) for way in orientations.io_orientation(affine)[:, 1])
+    return buffer[::slot, ::row, ::column]
+
+
 @dataclass(frozen=True, eq=False)
 class Line:
     """Slices in their order along a line. order: (n,) of the given ones; slots: (n,) their places in the volume, which has gaps
@@ -106,7 +117,7 @@ def line_up(label: str, positions: np.ndarray, orientation: np.ndarray, spacing:
         )
     shift = (positions[-1] - positions[0]) / slots[-1]
     lean = float(np.degrees(np.arccos(np.clip(shift @ normal / np.linalg.norm(shift), -1, 1))))
-    if lean > 0.1:
+    if lean > 0.5:
         notices.append(
             f"Its slices are shifted against each other by {lean:.1f} degrees (gantry tilt); its axes are not square."
         )

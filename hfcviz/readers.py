@@ -7,6 +7,7 @@ Nothing of a DICOM header but pixels, grey scale, kind of image and place is kep
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import re
 import zlib
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from hfcviz import dicoms, entries, numpys, pictures, series, volumes
 from hfcviz.entries import Entry
-from hfcviz.limits import MAX_BYTES, MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, inflated, label_of, library
+from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, inflated, label_of, library
 from hfcviz.scans import Scan, checked
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.volumes import Beside
@@ -159,27 +160,30 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
             )
             break
         try:
-            with library(f"{entry.label} cannot be opened: it is damaged, or you may not read it; copy it again."):
-                kind = _kind(entry)
-            if kind is None:
-                passed.append(entry)
-                continue
             if values > MAX_TOTAL_VALUES:
                 raise InputError(f"{entry.label} is too much beside the others; give it alone.")
             check_bytes(entry.label, entry.size)
-            with library(f"{entry.label} cannot be opened: it is damaged, or you may not read it; copy it again."):
-                data = entry.load(entry.size)
-            if entries.is_zip(data) and not entries.is_npz(data):
-                raise InputError(f"{entry.label} is a zip within {source}; unpack it first.")
-            if kind == "DICOM":
-                with library(
-                    f"{entry.label} cannot be read as DICOM: it is damaged or of an unusual kind; export it again."
-                ):
-                    file = dicoms.parse(data, entry.label)
-                if file is None:
-                    passed.append(entry)
-                else:
-                    files.append((place, file))
+            data = b""
+            with library(
+                f"{entry.label} cannot be read: it is damaged, or you may not read it; copy or export it again."
+            ):
+                with entry.open() as stream:
+                    kind = _kind(entry, stream.read(HEAD))
+                    stream.seek(0)
+                    if kind == "DICOM":
+                        file = dicoms.parse(stream, entry.label)
+                        if file is not None:
+                            files.append((place, file))
+                            continue
+                    elif kind is not None:
+                        data = stream.read()
+                if kind == "NumPy" and not entries.is_npz(data) and entries.is_zip(data):
+                    # Documents and programs are zips too.
+                    if entry.label.lower().endswith((".zip", ".npz")):
+                        raise InputError(f"{entry.label} must not be a zip within {source}; unpack it first.")
+                    data = b""
+            if not data:
+                passed.append(entry)
                 continue
             scan = _single(data, entry.label, volume, _beside_entries(found, entry.folder, used))
             values += scan.image.size
@@ -247,10 +251,10 @@ def _part_of(progress: Progress, start: float, share: float) -> Progress:
     return lambda part, what: progress(start + share * part, what)
 
 
-def _kind(entry: Entry) -> str | None:
+def _kind(entry: Entry, head: bytes) -> str | None:
     """The format of an entry; of a file that only its name calls an image, the format that it promises; None for all others."""
     promised = SUFFIXES.get(Path(entry.label.lower().removesuffix(".gz")).suffix[1:])
-    return format_of(entry.load(4096)) or (promised if promised in FORMATS else None)
+    return format_of(head) or (promised if promised in FORMATS else None)
 
 
 def _said(found: list[Scan | InputError], notice: str) -> list[Scan | InputError]:
@@ -294,13 +298,14 @@ def _beside_entries(found: Sequence[Entry], folder: str, used: set[tuple[str, st
             return None
         used.add((folder, name))
         check_bytes(entry.label, entry.size)
-        return entry.load(MAX_BYTES)
+        with entry.open() as stream:
+            return stream.read()
 
     return load
 
 
 def _dicom(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    file = dicoms.parse(data, label)
+    file = dicoms.parse(io.BytesIO(data), label)
     if file is None:
         raise InputError(f"{label} must hold pixels, but it is a DICOM without any; choose a file of an image series.")
     return dicoms.image_of(file) if file.frames == 1 else dicoms.volume_of(file, volume)

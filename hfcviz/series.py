@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from hfcviz.dicoms import File, decoded, described, fill_between, groups_of, image_of, put_grey, volume_of
+from hfcviz.dicoms import File, decoded, described, fill_between, image_of, put_grey, volume_of
 from hfcviz.limits import check_size, library
-from hfcviz.placement import line_up, placed
+from hfcviz.placement import as_placed, line_up, placed
 from hfcviz.scans import Scan, checked
 from hfcviz.settings import InputError, Progress, silent
 
@@ -62,15 +63,19 @@ def scans_of(
     if len(different) < len(files):
         notices = (f"{len(files) - len(different)} of its files are there twice.",)
     try:
-        parts = _apart(different, label)
+        turns = _apart(different, label)
     except InputError as error:
         return [error]
+    parts = [(turn, run) for turn, stack in enumerate(turns, 1) for run in _runs(stack)]
     found: list[Scan | InputError] = []
-    for number, part in enumerate(parts, 1):
+    for number, (turn, part) in enumerate(parts, 1):
         said, own = notices, label
         if len(parts) > 1:
-            said = (*notices, f"Its series holds {len(parts)} images at every place; this is number {number} of them.")
             own = f"{label}, part {number}"
+        if len(turns) > 1:
+            said = (*said, f"Its series holds {len(turns)} images at every place; this is number {turn} of them.")
+        if len(parts) > len(turns):
+            said = (*said, "Its series is in pieces that lie far apart: they are scans of their own.")
         found += _stack(part, own, said, progress) if len(part) > 1 else [_one(part[0], volume)]
     return found
 
@@ -103,26 +108,27 @@ def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress
             ordered = [good[place] for place in line.order]
             if len(buffer) != count:
                 buffer = np.empty((count, *first.size), np.float32)
+            turned = as_placed(buffer, line.affine)
             known, changed = len(errors), False
             for number, (slot, file) in enumerate(zip(line.slots, ordered, strict=True)):
                 progress(number / len(ordered), f"slice {number} of {len(ordered)}")
                 try:
                     (stored,) = decoded(file)
                     with np.errstate(over="ignore", invalid="ignore"):
-                        changed |= put_grey(file, stored, groups_of(file.header, 0).units, buffer[slot])
+                        changed |= put_grey(file, stored, file.groups.units, turned[slot])
                 except InputError as error:
                     errors[files.index(file)] = error
             if len(errors) == known:
                 break
-        fill_between(buffer, line.slots)
+        fill_between(turned, line.slots)
         middle = ordered[len(ordered) // 2]
         if errors:
             notices = (*notices, f"{len(errors)} of its files could not be read.")
         scan = Scan(
-            buffer.transpose(2, 1, 0)[None], None, None, label, (*notices, *line.notices), format="DICOM series"
+            turned.transpose(2, 1, 0)[None], None, None, label, (*notices, *line.notices), format="DICOM series"
         )
         placed_scan = placed(scan, line.affine)
-        return [checked(described(middle, placed_scan, groups_of(middle.header, 0), changed)), *errors.values()]
+        return [checked(described(middle, placed_scan, middle.groups, changed)), *errors.values()]
     except InputError as error:
         return [error, *errors.values()]
 
@@ -131,7 +137,9 @@ def _parallel(one: File, other: File) -> bool:
     assert one.orientation is not None and other.orientation is not None
     assert one.spacing is not None and other.spacing is not None
     turned = abs(one.orientation - other.orientation).max() > 2e-3
-    return not turned and bool(np.allclose(one.spacing, other.spacing, rtol=1e-3))
+    return not turned and all(
+        math.isclose(*pair, rel_tol=1e-3) for pair in zip(one.spacing, other.spacing, strict=True)
+    )
 
 
 def _apart(files: Sequence[File], label: str) -> list[list[File]]:
@@ -165,6 +173,18 @@ def _apart(files: Sequence[File], label: str) -> list[list[File]]:
         f"{label} must hold one image at each place, but {len(twice)} of its {len(files)} share one ({', '.join(twice[:2])}); "
         "keep one of them."
     )
+
+
+def _runs(files: Sequence[File]) -> list[list[File]]:
+    """The files as they are, or, if most slices between them are missing, in pieces of neighbours."""
+    assert files[0].orientation is not None
+    depth = np.array([file.position for file in files]) @ np.cross(*files[0].orientation)
+    order = np.argsort(depth, kind="stable")
+    between = np.diff(depth[order])
+    if not len(between) or between.sum() / np.median(between) < 1.5 * len(files):
+        return [list(files)]
+    far = np.flatnonzero(between > 5 * np.median(between)) + 1
+    return [[files[place] for place in sorted(run)] for run in np.split(order, far)]
 
 
 def with_notice(scan: Scan, *notices: str) -> Scan:

@@ -515,7 +515,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "lying.nii.gz": (gzipped(declaring(20, 20, 20), 2**31), "more than 1 MB follows"),
         "doubles.nii.gz": (gzipped(declaring(512, 512, 500, dtype=np.float64), 2**30), "1000 MB"),
         "pixels.png": (png_header(20000, 20000), "20000 x 20000"),
-        "thin.png": (png_header(8, 10_000_000), "8 x 10000000"),
+        "thin.png": (png_header(8, 10_000_000), "10000000 x 8"),
         "deflated.dcm": (deflated[:start] + zeros(2**30), "inflate"),
         "rows.dcm": (rows, "65535 x 65535"),
     }
