@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from hfcviz import __version__, cmd_attack, cmd_evaluate
+from hfcviz import __version__, cmd_attack, cmd_evaluate, cmd_inspect
 from hfcviz.cmd_attack import NOTE
 from hfcviz.settings import InputError
 
@@ -83,6 +83,12 @@ COMMANDS: dict[
         cmd_evaluate.perform,
         "Attack a test set with and without the constraint, and measure how many attacks detectors miss.",
         "stopped; what is finished is kept, and the same command goes on from there.",
+    ),
+    "inspect": (
+        cmd_inspect.declare,
+        cmd_inspect.perform,
+        "Say what the app sees in a file, folder or zip of scans.",
+        "stopped; nothing was changed.",
     ),
 }
 """Name: what declares its flags, what runs it, a sentence about it, and what is said when it is stopped."""

@@ -25,10 +25,14 @@ PNG_WINDOW = ("hfcviz window", "0 65535")
 class Scan:
     """One image or volume in the units of its file.
 
-    image: float32 (C, *spatial); an image is (rows, columns) as it is shown, a volume (x, y, z) in RAS+ order.
+    image: float32 (C, *spatial); an image is (rows, columns) as it is shown, a volume (x, y, z) in RAS+ order. Its memory is dense, but
+    may be in another order than its axes.
     affine: (4, 4) from array indices to RAS+ mm, or None; the third index of a slice is 0. spacing: mm along *spatial, or None.
     window: the (low, high) that shows as black and white where the file says so: DICOM's VOI window, the full range of 8-bit
     and colour images and of `write_png`; otherwise None, and `prepare` takes percentiles. notices: sentences for the reader.
+    format: as decoded ("PNG", "DICOM series", ...). modality: DICOM's code, such as "CT". unit: "HU" or "". windows: all VOI
+    windows of the header, (label, (low, high)), the first of which is `window`. stored_orientation: the axes of the file
+    itself, such as "LPS"; "" where it does not say.
     """
 
     image: np.ndarray
@@ -37,6 +41,11 @@ class Scan:
     name: str
     notices: tuple[str, ...] = ()
     window: Window | None = None
+    format: str = ""
+    modality: str = ""
+    unit: str = ""
+    windows: tuple[tuple[str, Window], ...] = ()
+    stored_orientation: str = ""
 
 
 def take_slice(scan: Scan, axis: int = 2, index: int | None = None) -> Scan:
@@ -69,7 +78,7 @@ def take_slice(scan: Scan, axis: int = 2, index: int | None = None) -> Scan:
     name = f"{scan.name} ({('sagittal', 'coronal', 'axial')[axis]} slice {index})"
     affine = None if scan.affine is None else scan.affine @ step
     spacing = None if scan.spacing is None else (scan.spacing[rows], scan.spacing[columns])
-    return checked(Scan(image, affine, spacing, name, scan.notices, scan.window))
+    return checked(dataclasses.replace(scan, image=image, affine=affine, spacing=spacing, name=name))
 
 
 def prepare(scan: Scan, input_shape: Sequence[int], window: Window | None = None) -> np.ndarray:
@@ -131,7 +140,7 @@ def write_png(target: Path | BinaryIO, image: np.ndarray) -> None:
 
 def _percentiles(image: np.ndarray) -> Window:
     """Percentiles 0.5 and 99.5 of about a million values, or the extremes where nearly all are equal."""
-    low, high = (float(value) for value in np.percentile(image.ravel()[:: image.size // 2**20 | 1], (0.5, 99.5)))
+    low, high = (float(value) for value in np.percentile(image.ravel("K")[:: image.size // 2**20 | 1], (0.5, 99.5)))
     return (low, high) if low < high else (float(image.min()), float(image.max()))
 
 
@@ -146,7 +155,11 @@ def _filter(length: int, size: int) -> np.ndarray:
 def checked(scan: Scan) -> Scan:
     """The scan as float32, if a network can make something of it: finite, not constant, at least two sides of MIN_SIDE."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as Inf
-        scan = dataclasses.replace(scan, image=np.ascontiguousarray(scan.image, dtype=np.float32))
+        image = np.asarray(scan.image, dtype=np.float32)
+    # A copy of a large volume takes longer than reading it: axes may stay in any order, as long as nothing is left out or backwards.
+    steps = [stride if side > 1 else image.nbytes for stride, side in zip(image.strides, image.shape, strict=True)]
+    dense = min(steps) > 0 and image.transpose(np.argsort(steps)[::-1]).flags.c_contiguous
+    scan = dataclasses.replace(scan, image=image if dense else np.ascontiguousarray(image))
     shape = scan.image.shape[1:]
     if sorted(shape)[-2] < MIN_SIDE:
         raise InputError(

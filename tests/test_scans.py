@@ -23,7 +23,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_windowing
 
-from hfcviz.readers import MAX_BYTES, read
+from hfcviz.limits import MAX_BYTES
+from hfcviz.readers import read
 from hfcviz.scans import Scan, prepare, take_slice, write_png
 from hfcviz.settings import InputError
 
@@ -249,7 +250,7 @@ def test_monochrome1_reads_the_right_way_round(dtype: type) -> None:
 def test_nothing_of_the_patient_is_kept_or_said() -> None:
     scan = read(VALID["plain.dcm"], "plain.dcm")
     assert scan.spacing == (0.5, 0.7)
-    assert set(vars(scan)) == {"image", "affine", "spacing", "name", "notices", "window"}
+    assert scan.modality == "" and scan.windows == (("window 1", scan.window),)
     broken = VALID["plain.dcm"].replace(b"Curie^Marie", b"Curie\\^=^\xff")[:-200]
     for said in (repr(scan), refusal(broken, "a.dcm")):
         assert "Curie" not in said and "1867" not in said
@@ -434,14 +435,12 @@ def test_ranks_and_channels_that_do_not_fit() -> None:
         (encode(Image.fromarray(np.full((20, 20), 7, np.uint8))), "a.png", "every value is 7"),
         (encode(Image.new("L", (1, 1))), "a.png", "1 x 1"),
         (encode(Image.fromarray(RAMP[:7])), "a.png", "7 x 24"),
-        (nifti(volume(9, 9, 9, 3)), "a.nii", "9 x 9 x 9 x 3"),
+        (nifti(volume(9, 9, 9, 3)), "a.nii", "3 volumes"),
         (nifti(np.where(np.arange(9) == 4, np.nan, volume(9, 9, 9)).astype(np.float32)), "a.nii", "NaN"),
         (nifti(np.where(np.arange(9) == 4, -np.inf, volume(9, 9, 9)).astype(np.float32)), "a.nii", "Inf"),
         (nifti(volume(9, 9, 9).astype(np.complex64)), "a.nii", "complex64"),
         (Path(data_path, "nifti1.hdr").read_bytes(), "nifti1.hdr", "pair"),
         (Path(get_testdata_file("rtplan.dcm")).read_bytes(), "plan.dcm", "pixels"),
-        (Path(get_testdata_file("rtdose.dcm")).read_bytes(), "dose.dcm", "15"),
-        (Path(get_testdata_file("MR_small_jpeg_ls_lossless.dcm")).read_bytes(), "ls.dcm", "JPEG-LS"),
     ],
     ids=itertools.count(),
 )
@@ -511,12 +510,12 @@ def bombs() -> dict[str, tuple[bytes, str]]:
     sides = struct.pack("<HH2sHH", 0x28, 0x10, b"US", 2, 16), struct.pack("<HH2sHH", 0x28, 0x11, b"US", 2, 24)
     rows = plain.replace(sides[0], sides[0][:-2] + b"\xff\xff").replace(sides[1], sides[1][:-2] + b"\xff\xff")
     return {
-        "zeros.gz": (gzipped(b"", 2**30), "PNG or JPEG"),
+        "zeros.gz": (gzipped(b"", 2**30), "PNG, JPEG"),
         "honest.nii.gz": (gzipped(declaring(2000, 2000, 500), 2**31), "2000 x 2000 x 500"),
         "lying.nii.gz": (gzipped(declaring(20, 20, 20), 2**31), "more than 1 MB follows"),
         "doubles.nii.gz": (gzipped(declaring(512, 512, 500, dtype=np.float64), 2**30), "1000 MB"),
         "pixels.png": (png_header(20000, 20000), "20000 x 20000"),
-        "thin.png": (png_header(8, 10_000_000), "8 x 10000000"),
+        "thin.png": (png_header(8, 10_000_000), "10000000 x 8"),
         "deflated.dcm": (deflated[:start] + zeros(2**30), "inflate"),
         "rows.dcm": (rows, "65535 x 65535"),
     }
