@@ -85,7 +85,7 @@ def perform(arguments: argparse.Namespace) -> None:
         constraint,
     )
     classifier = load_model(arguments.model)
-    dataset = load_dataset(arguments.dataset).fitted(classifier.input_shape)
+    dataset = load_dataset(arguments.dataset, fit=classifier.input_shape)
     rows = []
     with shown_progress(sys.stderr, lines=40) as progress:
         try:

@@ -103,9 +103,11 @@ DATASETS: dict[str, Source] = {
 """Bundled data sets by name."""
 
 
-def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Dataset:
+def load_dataset(name_or_path: str | Path, *, fit: Sequence[int] | None = None, progress: Progress = silent) -> Dataset:
     """The data set of a name in DATASETS or MEDMNIST (which are downloaded), of an .npz file in the MedMNIST layout, of a
-    folder or zip of images (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
+    folder or zip of images or volumes (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
+
+    fit: (C, *spatial), the input of the network for which all images are brought to its size and its channels.
 
     An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
@@ -123,9 +125,9 @@ def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Da
             f"{', '.join(MEDMNIST)}."
         )
     if path.is_dir() or path.suffix.lower() == ".zip":
-        arrays = from_tree(path, progress)
+        arrays = from_tree(path, fit, progress)
     elif path.suffix.lower() == ".csv":
-        arrays = from_table(path, progress)
+        arrays = from_table(path, fit, progress)
     else:
         arrays = _read(path)
 
@@ -160,7 +162,8 @@ def load_dataset(name_or_path: str | Path, *, progress: Progress = silent) -> Da
         class_names = known.classes
     about = source.about if source else f"Read from {path.name}."
     name, affine = (str(name_or_path), source.affine) if source else (path.stem, None)
-    return Dataset(name, class_names, MappingProxyType(found), about, affine)
+    dataset = Dataset(name, class_names, MappingProxyType(found), about, affine)
+    return dataset if fit is None else dataset.fitted(fit)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

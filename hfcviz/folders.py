@@ -1,7 +1,8 @@
-"""Labelled image files, in a folder, a zip or a table, brought to the arrays of the MedMNIST layout.
+"""Labelled images and volumes in files, in a folder, a zip or a table, brought to the arrays of the MedMNIST layout.
 
 A folder or zip holds ROOT/{train,val,test}/CLASS/file (val may be missing); a table is a CSV with one row an image: its
 file, its label and, if it wants, its part. What has no validation part, or no test part, gets one: see `split_off`.
+PNG and JPEG keep their grey levels; of all other formats that `readers` knows, each file's own window becomes 0 to 255.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcviz.readers import format_of, read
+from hfcviz.scans import Scan, prepare, sides
 from hfcviz.settings import InputError, Progress, silent
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy")
 MOST_BYTES = 4 * 2**30
 """Most bytes that all pictures may take in memory."""
 SHARES = {"test": 0.25, "val": 0.15}
@@ -38,12 +41,15 @@ class Entry(NamedTuple):
     read: Callable[[], bytes]
 
 
-def from_tree(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]:
-    """The images of a folder or zip ROOT/{train,val,test}/CLASS/file, as {part}_images, _labels, _ids and class_names."""
+def from_tree(path: Path, fit: Sequence[int] | None = None, progress: Progress = silent) -> dict[str, np.ndarray]:
+    """The images of a folder or zip ROOT/{train,val,test}/CLASS/file, as {part}_images, _labels, _ids and class_names.
+
+    fit: (C, *spatial) of a network, to which each is brought as it is read, so that they may differ in size; without it, they may not.
+    """
     if path.is_dir():
         found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*"))}
         entries = [_placed(path.name, name, file.read_bytes) for name, file in found.items() if _wanted(name)]
-        return _arrays(path.name, entries, progress)
+        return _arrays(path.name, entries, fit, progress)
     try:
         with zipfile.ZipFile(path) as archive:
             files_inside = sorted(filter(_wanted, archive.namelist()))
@@ -51,15 +57,15 @@ def from_tree(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]:
             def reader(name: str) -> Callable[[], bytes]:
                 return lambda: archive.read(name)
 
-            return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside], progress)
+            return _arrays(path.name, [_placed(path.name, name, reader(name)) for name in files_inside], fit, progress)
     except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name} cannot be read as a zip: {error}; copy or download it again.") from error
 
 
-def from_table(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]:
+def from_table(path: Path, fit: Sequence[int] | None = None, progress: Progress = silent) -> dict[str, np.ndarray]:
     """The images that a CSV lists: first column file (its suffix may be missing), second label, and a column "split" or
     "part" if there is one. Files lie beside the CSV or in a folder `images` or `{name of the CSV}_images` there, as in
-    APTOS 2019 (kaggle.com/c/aptos2019-blindness-detection).
+    APTOS 2019 (kaggle.com/c/aptos2019-blindness-detection). fit: as in `from_tree`.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -85,7 +91,7 @@ def from_table(path: Path, progress: Progress = silent) -> dict[str, np.ndarray]
         if given not in PARTS:
             raise InputError(f"Row {number} of {path.name} must name a part of {', '.join(PARTS)}; got {given!r}.")
         entries.append(Entry(PARTS[given], label, name, found.read_bytes))
-    return _arrays(path.name, entries, progress)
+    return _arrays(path.name, entries, fit, progress)
 
 
 def _wanted(name: str) -> bool:
@@ -101,7 +107,7 @@ def _placed(source: str, name: str, read: Callable[[], bytes]) -> Entry:
     return Entry(PARTS[part.lower()], label, f"{PARTS[part.lower()]}/{label}/{file}", read)
 
 
-def _arrays(source: str, entries: list[Entry], progress: Progress) -> dict[str, np.ndarray]:
+def _arrays(source: str, entries: list[Entry], fit: Sequence[int] | None, progress: Progress) -> dict[str, np.ndarray]:
     labels = sorted({entry.label for entry in entries}, key=lambda text: (not text.isdecimal(), len(text), text))
     if len(labels) < 2:
         raise InputError(f"{source} must hold images of two classes or more; got {len(labels)} ({', '.join(labels)}).")
@@ -115,44 +121,58 @@ def _arrays(source: str, entries: list[Entry], progress: Progress) -> dict[str, 
     size: tuple[int, ...] | None = None
     for number, entry in enumerate(entries):
         progress(number / len(entries), f"image {number} of {len(entries)}")
-        picture = _pixels(source, entry)
-        size = size or picture.shape[:2]
-        if picture.shape[:2] != size:
+        picture = _pixels(source, entry, fit)
+        size = size or picture.shape[1:]
+        if picture.shape[1:] != size:
             raise InputError(
-                f"{source} must hold images of one size, but {entry.name} has {picture.shape[1]} x {picture.shape[0]} and others "
-                f"{size[1]} x {size[0]}: crop or resize them alike."
+                f"{source} must hold images of one size, but {entry.name} has {sides(picture.shape[1:])} and others "
+                f"{sides(size)} (rows first): crop or resize them alike."
             )
         if picture.nbytes * len(entries) > MOST_BYTES:
             raise InputError(
                 f"{source} would take more than {MOST_BYTES >> 30} GiB in memory: take fewer or smaller images."
             )
         pictures[entry.name] = picture
-    if any(picture.ndim == 3 for picture in pictures.values()):
-        pictures = {name: p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for name, p in pictures.items()}
+    if any(len(picture) == 3 for picture in pictures.values()):
+        pictures = {name: np.broadcast_to(p, (3, *p.shape[1:])) for name, p in pictures.items()}
     found = {"class_names": np.array(labels)}
     for part in ("train", "val", "test"):
         chosen = [entry for entry, own in zip(entries, parts, strict=True) if own == part]
         if chosen:
-            found[f"{part}_images"] = np.stack([pictures[entry.name] for entry in chosen])
+            stacked = np.stack([pictures[entry.name] for entry in chosen])
+            found[f"{part}_images"] = stacked[:, 0] if stacked.shape[1] == 1 else np.moveaxis(stacked, 1, -1)
             found[f"{part}_labels"] = np.array([labels.index(entry.label) for entry in chosen])
             found[f"{part}_ids"] = np.array([entry.name for entry in chosen])
     return found
 
 
-def _pixels(source: str, entry: Entry) -> np.ndarray:
-    """uint8 (H, W), or (H, W, 3) where the image has colour; JPEG stores grey with channels that differ by a level or two."""
+def _pixels(source: str, entry: Entry, fit: Sequence[int] | None) -> np.ndarray:
+    """uint8 (C, *spatial), C = 3 where the image has colour; `fit`, as the network with this input takes it."""
+    data = entry.read()
+    if format_of(data) not in ("PNG", "JPEG"):
+        scan = read(data, entry.name)
+        return np.rint(prepare(scan, fit or scan.image.shape) * 255).astype(np.uint8)
+    picture = _picture(source, entry.name, data)
+    if fit is None or picture.shape == tuple(fit):
+        return picture
+    scan = Scan(picture.astype(np.float32), None, None, entry.name, (), (0.0, 255.0))
+    return np.rint(prepare(scan, fit) * 255).astype(np.uint8)
+
+
+def _picture(source: str, name: str, data: bytes) -> np.ndarray:
+    """A PNG or JPEG; JPEG stores grey with channels that differ by a level or two."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(entry.read())) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if image.mode.startswith("I"):  # 16 bits
-                return np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8)
+                return np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8)[None]
             picture = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{entry.name} of {source} cannot be read as an image: remove it or copy it again.") from error
+        raise InputError(f"{name} of {source} cannot be read as an image: remove it or copy it again.") from error
     if picture.ndim == 3 and int(np.ptp(picture, axis=2).max()) <= 3:
-        return picture[..., 1].copy()
-    return picture
+        picture = picture[..., 1]
+    return picture[None].copy() if picture.ndim == 2 else np.moveaxis(picture, -1, 0)
 
 
 def split_off(entries: Iterable[Entry]) -> list[str]:

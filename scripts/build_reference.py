@@ -5,7 +5,8 @@
 1. The smallest eps of 1, 2, 4, 8 /255 at which PGD (40 steps) reaches a mean confidence of 0.99 in its target.
 2. There, every correctly classified test scan attacked by PGD and by PGD+HFC at equal eps, step size, steps and seeds; detectors
    trained on 70 % of the scans (clean, noise, PGD), judged on the other 30 %.
-3. In assets/BUNDLE: reference.npz (features, no images), first.npz (the result that the app opens on), embeddings.npz (its maps).
+3. In assets/BUNDLE: reference.npz (features in half precision, no images), first.npz (the result that the app opens on),
+   embeddings.npz (its maps).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hfcviz.outcome import Plan, save_outcome
 from hfcviz.panels import embed_layer
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
-from hfcviz.reference import build_reference, save_reference, scan_seeds
+from hfcviz.reference import build_reference, load_reference, save_reference, scan_seeds
 from hfcviz.store import save_arrays
 
 EPS = (1, 2, 4, 8)
@@ -38,13 +39,16 @@ def main() -> None:
     parser.add_argument("--bundle", default="brain2d")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--eps", type=int, choices=EPS, help="skip the sweep and take this eps (in 1/255)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the cohort that is there, and make all else from it again"
+    )
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args()
     bundle = open_bundle(args.bundle)
     classifier, test = bundle.classifier, bundle.dataset.splits["test"]
     started = time.perf_counter()
     numbers: dict = {"confidence": {}}
-    eps = args.eps
+    eps = round(bundle.reference.recipe["attack"]["eps"] * 255) if args.keep else args.eps
     if eps is None:
         clean = extract(classifier, test.images())
         right = np.flatnonzero(clean.predicted == test.y)
@@ -65,8 +69,14 @@ def main() -> None:
     plan = Plan(attack=ATTACKS["PGD"].replace(eps=eps / 255), seed=args.seed)
     constraint = PENALTIES["HFC"]
     assert constraint is not None
-    reference = build_reference(classifier, bundle.dataset, plan.attack_name, plan.attack, constraint, seed=args.seed)
-    save_reference(reference, bundle.folder / "reference.npz")
+    if args.keep:
+        reference = bundle.reference
+    else:
+        reference = build_reference(
+            classifier, bundle.dataset, plan.attack_name, plan.attack, constraint, seed=args.seed
+        )
+    save_reference(reference, bundle.folder / "reference.npz", half=True)
+    reference = load_reference(bundle.folder / "reference.npz")  # what people will get
     rows, about = compare(reference), overall(reference)
     numbers |= {
         "eps": eps,

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     classifier = load_model(args.model)
-    dataset = within(load_dataset(args.data).fitted(classifier.input_shape))
+    dataset = within(load_dataset(args.data, fit=classifier.input_shape))
     study = Study(eps=(args.eps / 255,), steps=args.steps, limit=args.limit)
     with shown_progress(sys.stderr, lines=20) as progress:
         rows = [

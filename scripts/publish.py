@@ -48,7 +48,7 @@ def main() -> None:
     constraint = HFC(**done["constraint"] | {"layers": tuple(done["constraint"]["layers"])})
     study = Study(limit=done["limit"], seed=done["seed"], steps=done["steps"], constraint=constraint)
     classifier = load_model(args.model)
-    task = Task(classifier, load_dataset(args.dataset).fitted(classifier.input_shape), study, args.folder)
+    task = Task(classifier, load_dataset(args.dataset, fit=classifier.input_shape), study, args.folder)
     if not run_path(judged_folder(task), FIRST, args.eps).is_file():
         raise SystemExit(f"{args.folder} must hold {FIRST} at {args.eps:g}/255 with HFC: evaluate it first.")
     clean = clean_of(task)

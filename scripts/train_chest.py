@@ -70,7 +70,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
 
     shape = (1, arguments.size, arguments.size)
-    dataset = load_dataset(arguments.data).fitted(shape)
+    dataset = load_dataset(arguments.data, fit=shape)
     settings, layers = NETS[arguments.net]
     build = ARCHITECTURES[arguments.net]
     net = build(**settings).to(memory_format=torch.channels_last)

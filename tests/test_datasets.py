@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from hfcviz.datasets import DATASETS, Split, load_dataset
+from hfcviz.datasets import DATASETS, Dataset, Split, load_dataset
 from hfcviz.settings import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -160,8 +160,14 @@ def test_bundled_slices_can_be_made_again_from_their_seeds():
         assert np.abs(again.astype(int) - splits[part].x[i, 0]).max() <= 1
 
 
-def test_the_bundled_volumes_are_balanced_disjoint_and_large_enough():
-    dataset = load_dataset("brain3d")
+@pytest.fixture(scope="module")
+def volumes() -> Dataset:
+    """Unpacked once: it takes seconds."""
+    return load_dataset("brain3d")
+
+
+def test_the_bundled_volumes_are_balanced_disjoint_and_large_enough(volumes):
+    dataset = volumes
     assert dataset.class_names == ("healthy", "lesion") and "imulated" in dataset.about
     least, seen = {"train": 300, "val": 50, "test": 100}, set()
     for part, split in dataset.splits.items():
@@ -173,9 +179,9 @@ def test_the_bundled_volumes_are_balanced_disjoint_and_large_enough():
     assert sum(file.stat().st_size for file in DATASETS["brain2d"].path.parent.parent.rglob("*.*")) < 80 * 10**6
 
 
-def test_bundled_volumes_lie_as_their_affine_says():
+def test_bundled_volumes_lie_as_their_affine_says(volumes):
     """A head is longest from back to front; its lowest part, the cerebellum, lies at the back; its two halves are alike."""
-    dataset = load_dataset("brain3d")
+    dataset = volumes
     assert nibabel.aff2axcodes(dataset.affine) == ("R", "A", "S")
     assert nibabel.affines.voxel_sizes(dataset.affine).tolist() == [3, 3, 3]
     mean = dataset.splits["train"].x[::2, 0].mean(axis=0)  # healthy ones
@@ -193,19 +199,19 @@ def test_bundled_slices_lie_as_their_affine_says():
     assert nibabel.aff2axcodes(load_dataset("brain2d").affine)[:2] == ("P", "L")
 
 
-def test_bundled_volumes_can_be_made_again_from_their_seeds():
+def test_bundled_volumes_can_be_made_again_from_their_seeds(volumes):
     pytest.importorskip("nilearn", reason="requirements-assets.txt is not installed")
     from scripts.build_brain3d import SPLITS, load_anatomy, simulate
 
-    anatomy, splits = load_anatomy(), load_dataset("brain3d").splits
+    anatomy, splits = load_anatomy(), volumes.splits
     for part, i in (("train", 399), ("test", 6)):
         again = simulate(anatomy, SPLITS[part][0] + i, bool(splits[part].y[i]))
         # Other versions of numpy may round differently, and a grey level is a multiple of five.
         assert (np.abs(again.astype(int) - splits[part].x[i, 0]) > 0).mean() < 0.001
 
 
-def test_a_set_on_another_grid_does_not_keep_the_affine():
-    dataset = load_dataset("brain3d")
+def test_a_set_on_another_grid_does_not_keep_the_affine(volumes):
+    dataset = volumes
     assert dataset.fitted((1, 64, 64, 64)).affine is dataset.affine
     few = {"test": Split(dataset.splits["test"].x[:2], dataset.splits["test"].y[:2], ("a", "b"))}
     assert dataclasses.replace(dataset, splits=few).fitted((1, 32, 32, 32)).affine is None

@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -167,7 +168,7 @@ def test_patients_are_told_by_the_names_of_files(one, other, same):
 def test_what_is_no_such_set_is_one_clear_sentence(tmp_path):
     root = tree(tmp_path / "scans")
     save(root / "test" / "ill" / "tall.png", np.zeros((30, 20), dtype=np.uint8))
-    with pytest.raises(InputError, match=r"one size, but test/ill/tall.png has 20 x 30 and others 12 x 10"):
+    with pytest.raises(InputError, match=r"one size, but test/ill/tall.png has 30 x 20 and others 10 x 12"):
         load_dataset(root)
     (root / "test" / "ill" / "tall.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"test/ill/tall\.png of scans cannot be read as an image"):
@@ -235,3 +236,47 @@ def test_sixteen_bits_keep_their_greys(tmp_path):
     Image.fromarray(ramp.astype(np.uint16)).save(root / "test" / "ill" / "ill-0.png")
     found = load_dataset(root).splits["test"]
     np.testing.assert_allclose(found.x[found.ids.index("test/ill/ill-0.png"), 0], ramp / 257, atol=1)
+
+
+# Sizes, and formats other than pictures
+
+
+def test_images_of_several_sizes_are_brought_to_a_networks_input(tmp_path):
+    root = tree(tmp_path / "scans")
+    wide = np.repeat(np.arange(40, dtype=np.uint8)[None] * 6, 20, axis=0)
+    save(root / "test" / "ill" / "wide.png", wide)
+    with pytest.raises(InputError, match="must hold images of one size"):
+        load_dataset(root)
+    data = load_dataset(root, fit=(1, SIDE, SIDE + 2))
+    split = data.splits["test"]
+    assert split.x.shape == (7, 1, SIDE, SIDE + 2)
+    # Those of the right size are untouched; the other keeps its proportions, 40 x 20 in 12 x 10: 6 rows and two of margin.
+    assert np.array_equal(split.x[split.ids.index("test/ill/ill-1.png")][0], grey(161))
+    found = split.x[split.ids.index("test/ill/wide.png")][0]
+    assert (found[[0, 1, -2, -1]] == found.min()).all() and (np.diff(found[4].astype(int)) > 0).all()
+
+
+def test_fitting_while_reading_gives_what_fitting_afterwards_gives(tmp_path):
+    root = tree(tmp_path / "scans")
+    before, after = load_dataset(root, fit=(3, 16, 16)), load_dataset(root).fitted((3, 16, 16))
+    for part, split in before.splits.items():
+        assert np.array_equal(split.x, after.splits[part].x) and split.ids == after.splits[part].ids
+
+
+def test_a_folder_of_volumes_is_a_set_of_volumes(tmp_path):
+    rng, affine = np.random.default_rng(0), np.diag([-2.0, 2, 2, 1])  # stored from right to left
+    for part in ("train", "val", "test"):
+        for label in ("ill", "well"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(2):
+                voxels = rng.integers(0, 1000, (9, 10, 11)).astype(np.int16)
+                nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / part / label / f"{label}-{number}.nii.gz")
+    data = load_dataset(tmp_path)
+    assert data.splits["test"].x.shape == (4, 1, 9, 10, 11)
+    name = "test/well/well-1.nii.gz"
+    canonical = nibabel.as_closest_canonical(nibabel.load(tmp_path / name)).get_fdata()
+    low, high = np.percentile(canonical, (0.5, 99.5))
+    expected = np.clip((canonical - low) / (high - low), 0, 1) * 255
+    seen = data.splits["test"].x[data.splits["test"].ids.index(name)][0]
+    assert np.abs(seen - expected).max() <= 0.51
+    assert load_dataset(tmp_path, fit=(1, 16, 16, 16)).splits["train"].x.shape == (4, 1, 16, 16, 16)

@@ -125,7 +125,7 @@ def _read(bundle: Bundle, text: str, progress: Progress) -> Dataset:
         raise InputError(
             f"The data set must be a file or folder on this machine; got {text.strip()!r}: check the path."
         )
-    found = load_dataset(path, progress=progress).fitted(bundle.about["input_shape"])
+    found = load_dataset(path, fit=bundle.about["input_shape"], progress=progress)
     if found.class_names != bundle.about["class_names"]:
         raise InputError(
             f"{found.name} must have the classes {', '.join(bundle.about['class_names'])}; got {', '.join(found.class_names)}."
