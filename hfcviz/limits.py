@@ -9,6 +9,7 @@ import bz2
 import contextlib
 import logging
 import math
+import os
 import re
 import threading
 import warnings
@@ -41,8 +42,9 @@ MAX_SCANNED = 2**32
 """Most pixels x passes of a progressive JPEG: a small file may ask for thousands of passes."""
 PIECE = 2**20
 
-_quiet = threading.Lock()
+_quiet, _stderr = threading.Lock(), threading.Lock()
 _readers = 0
+_catcher: warnings.catch_warnings | None = None
 _before: list[tuple[logging.Logger, str, bool]] = []
 
 
@@ -55,10 +57,9 @@ def label_of(name: str, otherwise: str = "The file") -> str:
 @contextlib.contextmanager
 def library(refusal: str) -> Iterator[None]:
     """Whatever a library raises on a broken file becomes `refusal`; its warnings and logs, which may quote patient fields, stay
-    quiet. Readers in several threads may overlap: the last one restores the logs.
+    quiet. Readers in several threads may overlap: the last one restores both.
     """
-    with _hushed(), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with _hushed(), np.errstate(all="ignore"):
         try:
             yield
         except InputError:
@@ -69,10 +70,13 @@ def library(refusal: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    global _readers
+    global _readers, _catcher
     with _quiet:
         _readers += 1
         if _readers == 1:
+            _catcher = warnings.catch_warnings()
+            _catcher.__enter__()
+            warnings.simplefilter("ignore")
             # pydicom's modules have loggers of their own below "pydicom"; nibabel's one logger has a handler to stderr.
             switches = (
                 ("pydicom", "propagate", False),
@@ -89,9 +93,30 @@ def _hushed() -> Iterator[None]:
         with _quiet:
             _readers -= 1
             if _readers == 0:
+                assert _catcher is not None
+                _catcher.__exit__(None, None, None)
                 while _before:
                     logger, switch, value = _before.pop()
                     setattr(logger, switch, value)
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Nothing reaches the process's standard error: libtiff, in C, writes there about damaged files, and Pillow cannot stop it."""
+    with _stderr:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def check_size(label: str, shape: Sequence[int]) -> None:
@@ -118,7 +143,7 @@ def pick(label: str, count: int, volume: int | None) -> int:
     return volume or 0
 
 
-def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytes:
+def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytearray:
     """What data[start:] inflates to: at most one byte more than `most`, however long it goes on.
 
     kind: "gzip" (also of several members, RFC 1952), "zlib", "deflate" (raw, RFC 1951), "bzip2".
@@ -143,4 +168,4 @@ def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> b
         view = view[used - len(packer.unused_data) :]
         if kind != "gzip":
             break
-    return bytes(content)
+    return content

@@ -14,12 +14,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hfcviz import dicoms, entries, numpys, pictures, series, volumes
-from hfcviz.entries import Entry
+from hfcviz import dicoms, entries, headers, metaimages, niftis, nrrds, numpys, pictures, series
+from hfcviz.entries import Beside, Entry
 from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, inflated, label_of, library
 from hfcviz.scans import Scan, checked
 from hfcviz.settings import InputError, Progress, silent
-from hfcviz.volumes import Beside
 
 Uploads = Sequence[tuple[str, bytes]]
 
@@ -147,7 +146,7 @@ def _single(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan
 
 def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Progress) -> list[Scan | InputError]:
     """All that the files of a folder, zip or upload show, in the order of their first files."""
-    files: list[tuple[int, dicoms.File]] = []
+    files: list[tuple[int, headers.File]] = []
     results: list[tuple[int, Scan | InputError]] = []
     passed: list[Entry] = []
     used: set[tuple[str, str]] = set()
@@ -171,7 +170,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
                     kind = _kind(entry, stream.read(HEAD))
                     stream.seek(0)
                     if kind == "DICOM":
-                        file = dicoms.parse(stream, entry.label)
+                        file = headers.parse(stream, entry.label)
                         if file is not None:
                             files.append((place, file))
                             continue
@@ -210,7 +209,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
 
 
 def _series(
-    files: list[tuple[int, dicoms.File]], source: str, values: int, volume: int | None, progress: Progress
+    files: list[tuple[int, headers.File]], source: str, values: int, volume: int | None, progress: Progress
 ) -> list[tuple[int, Scan | InputError]]:
     place_of = {id(file): place for place, file in files}
     stacks = series.grouped([file for _, file in files])
@@ -305,7 +304,7 @@ def _beside_entries(found: Sequence[Entry], folder: str, used: set[tuple[str, st
 
 
 def _dicom(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    file = dicoms.parse(io.BytesIO(data), label)
+    file = headers.parse(io.BytesIO(data), label)
     if file is None:
         raise InputError(f"{label} must hold pixels, but it is a DICOM without any; choose a file of an image series.")
     return dicoms.image_of(file) if file.frames == 1 else dicoms.volume_of(file, volume)
@@ -320,12 +319,12 @@ FORMATS: dict[str, tuple[bytes, Callable[[bytes, str, int | None, Beside], Scan]
     "JPEG": (rb"\xff\xd8\xff", lambda data, label, *_: pictures.read_jpeg(data, label)),
     "DICOM": (rb".{128}DICM|[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", _dicom),  # the second one: without the preamble
     "TIFF": (rb"II[*+]\x00|MM\x00[*+]", lambda data, label, *_: pictures.read_tiff(data, label)),
-    "NRRD": (rb"NRRD000\d", volumes.read_nrrd),
-    "MetaImage": (rb"([A-Za-z]+ *= *[^\n]*\n)*?(ObjectType|NDims) *=", volumes.read_metaimage),
+    "NRRD": (rb"NRRD000\d", nrrds.read_nrrd),
+    "MetaImage": (rb"([A-Za-z]+ *= *[^\n]*\n)*?(ObjectType|NDims) *=", metaimages.read_metaimage),
     "NumPy": (rb"\x93NUMPY", _numpy),
     "NIfTI": (
         rb".{344}n[i+]1\x00|.{4}n[i+]2\x00",
-        lambda data, label, volume, _: volumes.read_nifti(data, label, volume),
+        lambda data, label, volume, _: niftis.read_nifti(data, label, volume),
     ),
 }
 """How a file of each format begins, and its reader (data, label, volume, what lies beside it) -> Scan."""
