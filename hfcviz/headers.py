@@ -76,7 +76,7 @@ def parse(stream: BinaryIO, label: str) -> File | None:
         return None
     rows, columns, colours = (int(header.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
     frames = max(1, int(header.get("NumberOfFrames") or 1))
-    check_size(label, (colours, frames, rows, columns))
+    check_size(label, (colours, frames, rows, columns) if frames > 1 else (colours, rows, columns))
     first = groups_of(header, 0)
     return File(label, header, frames, (rows, columns), first, _spacing(header, first))
 

@@ -121,7 +121,9 @@ def silent_stderr() -> Iterator[None]:
 
 def check_size(label: str, shape: Sequence[int]) -> None:
     """InputError if (C, *spatial), as a header declares it, is more than can be shown, or nothing."""
-    if min(shape) < 1 or max(shape) > MAX_SIDE or math.prod(shape) > MAX_VALUES:
+    if min(shape) < 1:
+        raise InputError(f"{label} must have pixels, but it declares {sides(shape[1:])} of them; export it again.")
+    if max(shape) > MAX_SIDE or math.prod(shape) > MAX_VALUES:
         limit = f"at most {MAX_VALUES // 10**6} million values and {MAX_SIDE} on a side"
         raise InputError(f"{label} must have {limit}, but it declares {sides(shape[1:])}; crop or resample it.")
 

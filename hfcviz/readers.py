@@ -82,29 +82,30 @@ def read_all(
     """
     label = _label(source, name)
     try:
+        inside: list[Entry] | None = None
+        data, said = b"", ""
+        beside: Beside = _nothing
         with library(f"{label} cannot be opened; give a file or folder that exists and that you may read."):
-            if isinstance(source, Path):
-                if source.is_dir():
-                    return _many(entries.of_folder(source, label), label, volume, progress)
-                if not source.is_file():  # a pipe would never end
-                    raise FileNotFoundError
+            if isinstance(source, bytes):
+                check_bytes(label, len(source))
+                data = source
+            elif not isinstance(source, Path):
+                inside = entries.of_upload(source, label)
+            elif source.is_dir():
+                inside = entries.of_folder(source, label)
+            elif source.is_file():
                 check_bytes(label, source.stat().st_size)
                 data, beside = source.read_bytes(), _beside_path(source.parent)
-            elif isinstance(source, bytes):
-                check_bytes(label, len(source))
-                data, beside = source, _nothing
-            else:
-                return _many(entries.of_upload(source, label), label, volume, progress)
-        if not data:
-            raise InputError(f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again.")
+            else:  # a pipe would never end
+                raise FileNotFoundError
         with library(f"{label} cannot be read as a zip: it is truncated or damaged; make or download it again."):
             if entries.is_zip(data) and not entries.is_npz(data):
                 inside, unsafe = entries.of_zip(data, label)
-                found = _many(inside, label, volume, progress)
-                return _said(
-                    found,
-                    f"{unsafe} of its entries have unsafe names or are links; they were passed over." * bool(unsafe),
-                )
+                said = f"{unsafe} of its entries have unsafe names or are links; they were passed over." * bool(unsafe)
+        if inside is not None:
+            return _said(_many(inside, label, volume, progress), said)
+        if not data:
+            raise InputError(f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again.")
         return [_single(data, label, volume, beside)]
     except InputError as error:
         return [error]
@@ -275,8 +276,9 @@ def _label(source: Path | bytes | Uploads, name: str | None) -> str:
     return label_of(name or "")
 
 
-def _nothing(name: str) -> None:
+def _nothing(name: str) -> bytes | None:
     """Beside bytes lies nothing."""
+    return None
 
 
 def _beside_path(folder: Path) -> Beside:

@@ -184,6 +184,24 @@ def test_a_damaged_file_counts_as_missing_and_is_named() -> None:
     assert "IM0004" in scan.notices[-1] and "1 after slice 4" in scan.notices[0]
 
 
+def test_progress_grows_and_can_stop_the_work() -> None:
+    class Stopped(Exception):
+        pass
+
+    files = uploads(ct_slices(VOXELS, along((0, 0, 2.5), 9)))
+    heard: list[float] = []
+    read_all(files, progress=lambda part, what: heard.append(part))
+    assert heard == sorted(heard) and len(heard) == 18 and 0 <= heard[0] and heard[-1] <= 1
+    for limit in (0.2, 0.7):
+
+        def stop(part: float, what: str, limit: float = limit) -> None:
+            if part > limit:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            read_all(files, progress=stop)
+
+
 def test_free_text_of_a_header_is_never_kept() -> None:
     places = along((0, 0, 2.5), 9)
     secret = {"Modality": "CURIE", "WindowCenterWidthExplanation": ["Curie", "Marie"], "SeriesDescription": "Curie"}
