@@ -15,6 +15,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ PIECE = 2**20
 _quiet, _stderr = threading.Lock(), threading.Lock()
 _readers = 0
 _catcher: warnings.catch_warnings | None = None
-_before: list[tuple[logging.Logger, str, bool]] = []
+_before: list[tuple[logging.Logger, str, Any]] = []
 
 
 def label_of(name: str, otherwise: str = "The file") -> str:
@@ -77,11 +78,12 @@ def _hushed() -> Iterator[None]:
             _catcher = warnings.catch_warnings()
             _catcher.__enter__()
             warnings.simplefilter("ignore")
-            # pydicom's modules have loggers of their own below "pydicom"; nibabel's one logger has a handler to stderr.
-            switches = (
+            # Modules of pydicom and PIL have loggers of their own below these; nibabel's one logger has a handler to stderr.
+            switches: tuple[tuple[str, str, Any], ...] = (
                 ("pydicom", "propagate", False),
-                ("nibabel.global", "disabled", True),
                 ("PIL", "propagate", False),
+                ("PIL", "handlers", [logging.NullHandler()]),  # without any, stderr would be the last resort
+                ("nibabel.global", "disabled", True),
             )
             for name, switch, value in switches:
                 logger = logging.getLogger(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+import logging
 import os
 import struct
 import subprocess
@@ -272,10 +273,8 @@ def test_scans_beyond_what_memory_holds_are_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_logs_and_standard_error_are_as_before_when_readers_overlap(capfd: pytest.CaptureFixture[str]) -> None:
-    import logging
-
-    names = ("pydicom", "nibabel.global", "PIL")
-    before = [(logging.getLogger(name).propagate, logging.getLogger(name).disabled) for name in names]
+    loggers = [logging.getLogger(name) for name in ("pydicom", "nibabel.global", "PIL")]
+    before = [(one.propagate, one.disabled, list(one.handlers)) for one in loggers]
     kinds = ["deflated.tif", "plain.dcm", "one.nii", "series.zip"]
 
     def work() -> None:
@@ -288,10 +287,18 @@ def test_logs_and_standard_error_are_as_before_when_readers_overlap(capfd: pytes
         thread.start()
     for thread in threads:
         thread.join()
-    assert [(logging.getLogger(name).propagate, logging.getLogger(name).disabled) for name in names] == before
+    assert [(one.propagate, one.disabled, list(one.handlers)) for one in loggers] == before
     assert limits._readers == 0 and list(warnings.filters) == filters
     os.write(2, b"heard")
     assert capfd.readouterr().err.endswith("heard")
+
+
+def test_what_pillow_says_of_a_tiff_stays_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    plain = VALID["jpeg.tif"]
+    samples = np.array([277, 3], "<u2").tobytes() + np.array([1, 3], "<u4").tobytes()
+    assert plain.count(samples) == 1
+    assert "TIFF" in refusal(plain.replace(samples, samples[:8] + np.array([2048], "<u4").tobytes()), "a.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_limits_hold_at_their_edges(monkeypatch: pytest.MonkeyPatch) -> None:
