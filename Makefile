@@ -34,4 +34,4 @@ check: setup-test
 
 bench: setup-test
 	@$(OURS) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/bench -r requirements-bench.txt
-	@$(OURS) -m benchmarks.run; first=$$?; $(OURS) -m benchmarks.rivals && exit $$first
+	@$(OURS) -m benchmarks.run; first=$$?; $(OURS) -m benchmarks.reading; second=$$?; $(OURS) -m benchmarks.rivals && exit $$((first | second))

@@ -68,6 +68,7 @@ def plain(folder: Path) -> np.ndarray:
 
 def write_series(folder: Path, side: int, slices: int) -> None:
     """An axial CT of noise, one uncompressed file a slice."""
+    folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     series = pydicom.uid.generate_uid()
     for number in range(slices):

@@ -6,6 +6,7 @@ take first, ends the whole process on some damaged JPEGs.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ JPEG = {
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
 }
 """Transfer syntaxes (PS3.5 A.4) and who decodes them."""
+_adding = threading.Lock()
 RLE = "1.2.840.10008.1.2.5"
 DECODER_DEPENDENCIES = {uid: ("numpy", packager) for uid, packager in JPEG.items()}
 """Asked for by pydicom of every plug-in, as is `is_available`."""
@@ -43,8 +45,9 @@ def stored_frames(header: Any, label: str, frames: Sequence[int]) -> Iterator[np
 
     uid = header.file_meta.TransferSyntaxUID
     decoder = get_decoder(uid)
-    if uid in JPEG and PLUGIN not in decoder.available_plugins:
-        decoder.add_plugin(PLUGIN, ("hfcviz.decoders", "decode_frame"))
+    with _adding:
+        if uid in JPEG and PLUGIN not in decoder.available_plugins:
+            decoder.add_plugin(PLUGIN, ("hfcviz.decoders", "decode_frame"))
     if uid == RLE:
         _check_runs(header, label)
     plugin = PLUGIN if uid in JPEG else "pydicom" if uid == RLE else ""

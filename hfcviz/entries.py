@@ -15,8 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from hfcviz.limits import MAX_BYTES, MAX_FILES, MAX_RATIO, MAX_TOTAL_BYTES, RATIO_FROM, label_of
+from hfcviz.limits import MAX_FILES, MAX_RATIO, MAX_TOTAL_BYTES, RATIO_FROM, label_of
 from hfcviz.settings import InputError
+
+Beside = Callable[[str], bytes | None]
+"""The content of a file of that plain name that lies or came beside a header, if there is one."""
+HEADER = 2**20
+"""Longest header of text."""
 
 
 class Entry(NamedTuple):
@@ -130,7 +135,7 @@ def is_npz(data: bytes) -> bool:
 def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """A member in memory, no longer than it declares, whatever it inflates to."""
     with archive.open(member) as file:
-        return io.BytesIO(file.read(MAX_BYTES + 1))
+        return io.BytesIO(file.read(member.file_size))  # to ask for more would inflate more
 
 
 def _hidden(parts: Sequence[str]) -> bool:
@@ -153,3 +158,18 @@ def _check_total(label: str, total: int) -> None:
         raise InputError(
             f"{label} must hold at most {MAX_TOTAL_BYTES >> 20} MB, but its files add up to {total >> 20} MB or more; give a part of it."
         )
+
+
+def beside_of(label: str, name: str, beside: Beside) -> bytes:
+    """The content of the data file that a header names. Raises InputError for anything but the plain name of a file at hand."""
+    name = name.strip()
+    if not name or re.search(r"[\\/:%\s]|^\.+$|^LIST", name):
+        raise InputError(
+            f"{label} must name one data file that lies beside it, but names a path, a list or a pattern; save it as one file."
+        )
+    found = beside(name)
+    if found is None:
+        raise InputError(
+            f"{label} holds only a header: give its data file, which it names, together with it, or the folder or zip of both."
+        )
+    return found

@@ -9,11 +9,13 @@ import bz2
 import contextlib
 import logging
 import math
+import os
 import re
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +43,10 @@ MAX_SCANNED = 2**32
 """Most pixels x passes of a progressive JPEG: a small file may ask for thousands of passes."""
 PIECE = 2**20
 
-_quiet = threading.Lock()
+_quiet, _stderr = threading.Lock(), threading.Lock()
 _readers = 0
-_before: list[tuple[logging.Logger, str, bool]] = []
+_catcher: warnings.catch_warnings | None = None
+_before: list[tuple[logging.Logger, str, Any]] = []
 
 
 def label_of(name: str, otherwise: str = "The file") -> str:
@@ -55,10 +58,9 @@ def label_of(name: str, otherwise: str = "The file") -> str:
 @contextlib.contextmanager
 def library(refusal: str) -> Iterator[None]:
     """Whatever a library raises on a broken file becomes `refusal`; its warnings and logs, which may quote patient fields, stay
-    quiet. Readers in several threads may overlap: the last one restores the logs.
+    quiet. Readers in several threads may overlap: the last one restores both.
     """
-    with _hushed(), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with _hushed(), np.errstate(all="ignore"):
         try:
             yield
         except InputError:
@@ -69,15 +71,19 @@ def library(refusal: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    global _readers
+    global _readers, _catcher
     with _quiet:
         _readers += 1
         if _readers == 1:
-            # pydicom's modules have loggers of their own below "pydicom"; nibabel's one logger has a handler to stderr.
-            switches = (
+            _catcher = warnings.catch_warnings()
+            _catcher.__enter__()
+            warnings.simplefilter("ignore")
+            # Modules of pydicom and PIL have loggers of their own below these; nibabel's one logger has a handler to stderr.
+            switches: tuple[tuple[str, str, Any], ...] = (
                 ("pydicom", "propagate", False),
-                ("nibabel.global", "disabled", True),
                 ("PIL", "propagate", False),
+                ("PIL", "handlers", [logging.NullHandler()]),  # without any, stderr would be the last resort
+                ("nibabel.global", "disabled", True),
             )
             for name, switch, value in switches:
                 logger = logging.getLogger(name)
@@ -89,14 +95,37 @@ def _hushed() -> Iterator[None]:
         with _quiet:
             _readers -= 1
             if _readers == 0:
+                assert _catcher is not None
+                _catcher.__exit__(None, None, None)
                 while _before:
                     logger, switch, value = _before.pop()
                     setattr(logger, switch, value)
 
 
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Nothing reaches the process's standard error: libtiff, in C, writes there about damaged files, and Pillow cannot stop it."""
+    with _stderr:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
 def check_size(label: str, shape: Sequence[int]) -> None:
     """InputError if (C, *spatial), as a header declares it, is more than can be shown, or nothing."""
-    if min(shape) < 1 or max(shape) > MAX_SIDE or math.prod(shape) > MAX_VALUES:
+    if min(shape) < 1:
+        raise InputError(f"{label} must have pixels, but it declares {sides(shape[1:])} of them; export it again.")
+    if max(shape) > MAX_SIDE or math.prod(shape) > MAX_VALUES:
         limit = f"at most {MAX_VALUES // 10**6} million values and {MAX_SIDE} on a side"
         raise InputError(f"{label} must have {limit}, but it declares {sides(shape[1:])}; crop or resample it.")
 
@@ -118,7 +147,7 @@ def pick(label: str, count: int, volume: int | None) -> int:
     return volume or 0
 
 
-def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytes:
+def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytearray:
     """What data[start:] inflates to: at most one byte more than `most`, however long it goes on.
 
     kind: "gzip" (also of several members, RFC 1952), "zlib", "deflate" (raw, RFC 1951), "bzip2".
@@ -143,4 +172,4 @@ def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> b
         view = view[used - len(packer.unused_data) :]
         if kind != "gzip":
             break
-    return bytes(content)
+    return content

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 from numpy.lib import format as npy
 
-from hfcviz.limits import MAX_BYTES, check_bytes, check_size, pick
+from hfcviz.limits import check_bytes, check_size, pick
 from hfcviz.scans import Scan, sides
 from hfcviz.settings import InputError
 
@@ -68,4 +68,4 @@ def read_npz(data: bytes, label: str, volume: int | None) -> Scan:
             raise InputError(f"{label} must hold one array, but it holds {len(members)}; save one of them as .npy.")
         check_bytes(label, members[0].file_size)
         with archive.open(members[0]) as file:
-            return read_npy(file.read(MAX_BYTES + 1), label, volume)
+            return read_npy(file.read(members[0].file_size), label, volume)

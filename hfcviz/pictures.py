@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcviz.limits import MAX_SCANNED, check_size
+from hfcviz.limits import MAX_SCANNED, check_size, silent_stderr
 from hfcviz.placement import UPRIGHT, placed
 from hfcviz.scans import PNG_WINDOW, Scan, Window
 from hfcviz.settings import InputError
@@ -73,7 +73,8 @@ def read_tiff(data: bytes, label: str) -> Scan:
     for page in range(pages):
         picture.seek(page)
         white_is_zero = picture.tag_v2.get(262) == 0 and mode.startswith("I;16")  # of 8 bits, Pillow turns it round
-        image, said = _pixels(picture)
+        with silent_stderr():
+            image, said = _pixels(picture)
         if white_is_zero:
             image, said = 65535 - image, ("Its grey values were inverted, as its file stores white as 0.",)
         found.append(image)

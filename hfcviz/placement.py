@@ -13,6 +13,7 @@ from hfcviz.settings import InputError
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's and ITK's patient axes (left, back, up: PS3.3 C.7.6.2.1.1) to RAS+ (right, front, up), and back."""
+NOWHERE = "It does not say how the patient lies: orientation is unknown."
 UPRIGHT = LPS
 """As if frames of unknown place were axial slices: the first row at the front, the first column at the right, so that they
 are shown the way they are stored."""
@@ -55,6 +56,18 @@ def placed(scan: Scan, affine: np.ndarray | None, *, known: bool = True) -> Scan
         stored_orientation=codes if known else "",
     )
     return dataclasses.replace(take_slice(found, flat[0], 0), name=scan.name) if flat else found
+
+
+def unplaced(scan: Scan, spacing: tuple[float, ...] | None) -> Scan:
+    """The scan (C, x, y[, z]) where its file does not say how it lies: a volume as stored, an image as rows and columns."""
+    image = scan.image
+    flat = [axis for axis in range(1, image.ndim) if image.shape[axis] == 1 and image.ndim == 4]
+    if flat:
+        image = np.squeeze(image, flat[-1])
+        spacing = spacing and tuple(step for axis, step in enumerate(spacing, 1) if axis != flat[-1])
+    if image.ndim == 3:
+        return dataclasses.replace(scan, image=image.swapaxes(1, 2), spacing=spacing and spacing[::-1])
+    return dataclasses.replace(scan, image=image, spacing=spacing, notices=(*scan.notices, NOWHERE))
 
 
 def as_placed(buffer: np.ndarray, affine: np.ndarray) -> np.ndarray:

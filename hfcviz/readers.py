@@ -14,12 +14,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hfcviz import dicoms, entries, numpys, pictures, series, volumes
-from hfcviz.entries import Entry
+from hfcviz import dicoms, entries, headers, metaimages, niftis, nrrds, numpys, pictures, series
+from hfcviz.entries import Beside, Entry
 from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, inflated, label_of, library
 from hfcviz.scans import Scan, checked
 from hfcviz.settings import InputError, Progress, silent
-from hfcviz.volumes import Beside
 
 Uploads = Sequence[tuple[str, bytes]]
 
@@ -83,29 +82,30 @@ def read_all(
     """
     label = _label(source, name)
     try:
+        inside: list[Entry] | None = None
+        data, said = b"", ""
+        beside: Beside = _nothing
         with library(f"{label} cannot be opened; give a file or folder that exists and that you may read."):
-            if isinstance(source, Path):
-                if source.is_dir():
-                    return _many(entries.of_folder(source, label), label, volume, progress)
-                if not source.is_file():  # a pipe would never end
-                    raise FileNotFoundError
+            if isinstance(source, bytes):
+                check_bytes(label, len(source))
+                data = source
+            elif not isinstance(source, Path):
+                inside = entries.of_upload(source, label)
+            elif source.is_dir():
+                inside = entries.of_folder(source, label)
+            elif source.is_file():
                 check_bytes(label, source.stat().st_size)
                 data, beside = source.read_bytes(), _beside_path(source.parent)
-            elif isinstance(source, bytes):
-                check_bytes(label, len(source))
-                data, beside = source, _nothing
-            else:
-                return _many(entries.of_upload(source, label), label, volume, progress)
-        if not data:
-            raise InputError(f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again.")
+            else:  # a pipe would never end
+                raise FileNotFoundError
         with library(f"{label} cannot be read as a zip: it is truncated or damaged; make or download it again."):
             if entries.is_zip(data) and not entries.is_npz(data):
                 inside, unsafe = entries.of_zip(data, label)
-                found = _many(inside, label, volume, progress)
-                return _said(
-                    found,
-                    f"{unsafe} of its entries have unsafe names or are links; they were passed over." * bool(unsafe),
-                )
+                said = f"{unsafe} of its entries have unsafe names or are links; they were passed over." * bool(unsafe)
+        if inside is not None:
+            return _said(_many(inside, label, volume, progress), said)
+        if not data:
+            raise InputError(f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again.")
         return [_single(data, label, volume, beside)]
     except InputError as error:
         return [error]
@@ -147,7 +147,7 @@ def _single(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan
 
 def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Progress) -> list[Scan | InputError]:
     """All that the files of a folder, zip or upload show, in the order of their first files."""
-    files: list[tuple[int, dicoms.File]] = []
+    files: list[tuple[int, headers.File]] = []
     results: list[tuple[int, Scan | InputError]] = []
     passed: list[Entry] = []
     used: set[tuple[str, str]] = set()
@@ -171,7 +171,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
                     kind = _kind(entry, stream.read(HEAD))
                     stream.seek(0)
                     if kind == "DICOM":
-                        file = dicoms.parse(stream, entry.label)
+                        file = headers.parse(stream, entry.label)
                         if file is not None:
                             files.append((place, file))
                             continue
@@ -210,7 +210,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
 
 
 def _series(
-    files: list[tuple[int, dicoms.File]], source: str, values: int, volume: int | None, progress: Progress
+    files: list[tuple[int, headers.File]], source: str, values: int, volume: int | None, progress: Progress
 ) -> list[tuple[int, Scan | InputError]]:
     place_of = {id(file): place for place, file in files}
     stacks = series.grouped([file for _, file in files])
@@ -276,8 +276,9 @@ def _label(source: Path | bytes | Uploads, name: str | None) -> str:
     return label_of(name or "")
 
 
-def _nothing(name: str) -> None:
+def _nothing(name: str) -> bytes | None:
     """Beside bytes lies nothing."""
+    return None
 
 
 def _beside_path(folder: Path) -> Beside:
@@ -305,7 +306,7 @@ def _beside_entries(found: Sequence[Entry], folder: str, used: set[tuple[str, st
 
 
 def _dicom(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    file = dicoms.parse(io.BytesIO(data), label)
+    file = headers.parse(io.BytesIO(data), label)
     if file is None:
         raise InputError(f"{label} must hold pixels, but it is a DICOM without any; choose a file of an image series.")
     return dicoms.image_of(file) if file.frames == 1 else dicoms.volume_of(file, volume)
@@ -320,12 +321,12 @@ FORMATS: dict[str, tuple[bytes, Callable[[bytes, str, int | None, Beside], Scan]
     "JPEG": (rb"\xff\xd8\xff", lambda data, label, *_: pictures.read_jpeg(data, label)),
     "DICOM": (rb".{128}DICM|[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", _dicom),  # the second one: without the preamble
     "TIFF": (rb"II[*+]\x00|MM\x00[*+]", lambda data, label, *_: pictures.read_tiff(data, label)),
-    "NRRD": (rb"NRRD000\d", volumes.read_nrrd),
-    "MetaImage": (rb"([A-Za-z]+ *= *[^\n]*\n)*?(ObjectType|NDims) *=", volumes.read_metaimage),
+    "NRRD": (rb"NRRD000\d", nrrds.read_nrrd),
+    "MetaImage": (rb"([A-Za-z]+ *= *[^\n]*\n)*?(ObjectType|NDims) *=", metaimages.read_metaimage),
     "NumPy": (rb"\x93NUMPY", _numpy),
     "NIfTI": (
         rb".{344}n[i+]1\x00|.{4}n[i+]2\x00",
-        lambda data, label, volume, _: volumes.read_nifti(data, label, volume),
+        lambda data, label, volume, _: niftis.read_nifti(data, label, volume),
     ),
 }
 """How a file of each format begins, and its reader (data, label, volume, what lies beside it) -> Scan."""

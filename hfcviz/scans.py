@@ -25,8 +25,8 @@ PNG_WINDOW = ("hfcviz window", "0 65535")
 class Scan:
     """One image or volume in the units of its file.
 
-    image: float32 (C, *spatial); an image is (rows, columns) as it is shown, a volume (x, y, z) in RAS+ order. Its memory is dense, but
-    may be in another order than its axes.
+    image: float32 (C, *spatial); an image is (rows, columns) as it is shown, a volume (x, y, z) in RAS+ order, in memory dense but
+    perhaps in another order of axes.
     affine: (4, 4) from array indices to RAS+ mm, or None; the third index of a slice is 0. spacing: mm along *spatial, or None.
     window: the (low, high) that shows as black and white where the file says so: DICOM's VOI window, the full range of 8-bit
     and colour images and of `write_png`; otherwise None, and `prepare` takes percentiles. notices: sentences for the reader.
@@ -156,10 +156,7 @@ def checked(scan: Scan) -> Scan:
     """The scan as float32, if a network can make something of it: finite, not constant, at least two sides of MIN_SIDE."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as Inf
         image = np.asarray(scan.image, dtype=np.float32)
-    # A copy of a large volume takes longer than reading it: axes may stay in any order, as long as nothing is left out or backwards.
-    steps = [stride if side > 1 else image.nbytes for stride, side in zip(image.strides, image.shape, strict=True)]
-    dense = min(steps) > 0 and image.transpose(np.argsort(steps)[::-1]).flags.c_contiguous
-    scan = dataclasses.replace(scan, image=image if dense else np.ascontiguousarray(image))
+    scan = dataclasses.replace(scan, image=np.ascontiguousarray(image) if image.ndim == 3 else _dense(image))
     shape = scan.image.shape[1:]
     if sorted(shape)[-2] < MIN_SIDE:
         raise InputError(
@@ -173,6 +170,13 @@ def checked(scan: Scan) -> Scan:
             f"{scan.name} must show something, but every value is {least:g}; choose another scan or slice."
         )
     return scan
+
+
+def _dense(image: np.ndarray) -> np.ndarray:
+    """The array, nothing left out or backwards in memory; a large volume is not copied, or in the order that it has: others take longer."""
+    steps = [stride if side > 1 else image.nbytes for stride, side in zip(image.strides, image.shape, strict=True)]
+    dense = min(steps) > 0 and image.transpose(np.argsort(steps)[::-1]).flags.c_contiguous
+    return image if dense else image.copy(order="K")
 
 
 def sides(shape: Sequence[int]) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfcviz.dicoms import File, decoded, described, fill_between, image_of, put_grey, volume_of
+from hfcviz.dicoms import decoded, described, fill_between, image_of, put_grey, volume_of
+from hfcviz.headers import File
 from hfcviz.limits import check_size, library
 from hfcviz.placement import as_placed, line_up, placed
 from hfcviz.scans import Scan, checked

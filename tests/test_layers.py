@@ -12,7 +12,7 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted((ROOT / "hfcviz").rglob("*.py"))
-SLOW = {"umap", "sklearn", "nibabel", "pydicom", "monai", "PIL"}
+SLOW = {"umap", "sklearn", "nibabel", "pydicom", "monai", "PIL", "SimpleITK", "nrrd", "imagecodecs", "openjpeg"}
 
 
 def imported(nodes: Iterable[ast.AST]) -> set[str]:

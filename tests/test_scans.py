@@ -6,9 +6,6 @@ import gzip
 import io
 import itertools
 import struct
-import time
-import tracemalloc
-import warnings
 import zlib
 from pathlib import Path
 
@@ -16,8 +13,6 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from nibabel.testing import data_path
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -27,65 +22,7 @@ from hfcviz.limits import MAX_BYTES
 from hfcviz.readers import read
 from hfcviz.scans import Scan, prepare, take_slice, write_png
 from hfcviz.settings import InputError
-
-RAMP = (np.arange(16 * 24).reshape(16, 24) * 7 % 256).astype(np.uint8)
-COLOUR = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=-1)
-
-
-def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def dicom(pixels: np.ndarray, *, bits: int = 12, **elements: object) -> bytes:
-    """A small single-frame DICOM file with a patient in it."""
-    ds = pydicom.Dataset()
-    ds.PatientName, ds.PatientID = "Curie^Marie", "ID-18671107"
-    ds.SOPClassUID, ds.SOPInstanceUID = pydicom.uid.SecondaryCaptureImageStorage, pydicom.uid.generate_uid()
-    ds.Rows, ds.Columns = pixels.shape[:2]
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8 * pixels.itemsize, bits, bits - 1
-    ds.PixelRepresentation = int(pixels.dtype.kind == "i")
-    ds.PixelData = pixels.tobytes()
-    ds.file_meta = pydicom.dataset.FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = elements.pop("syntax", pydicom.uid.ExplicitVRLittleEndian)
-    for key, value in elements.items():
-        setattr(ds, key, value)
-    stream = io.BytesIO()
-    ds.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def nifti(
-    voxels: np.ndarray, affine: np.ndarray | None = None, *, packed: bool = False, image: type = nibabel.Nifti1Image
-) -> bytes:
-    content = image(voxels, np.eye(4) if affine is None else affine).to_bytes()
-    return gzip.compress(content, 1) if packed else content
-
-
-def volume(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
-
-
-STORED = (np.arange(16 * 24).reshape(16, 24) * 10).astype(np.uint16)
-VALID = {
-    "png8.png": encode(Image.fromarray(RAMP)),
-    "png16.png": encode(Image.fromarray(STORED)),
-    "rgba.png": encode(Image.fromarray(np.dstack([COLOUR, RAMP]))),
-    "palette.png": encode(Image.fromarray(COLOUR).quantize(16)),
-    "grey.jpg": encode(Image.fromarray(RAMP), "JPEG"),
-    "cmyk.jpg": encode(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"),
-    "plain.dcm": dicom(
-        STORED, RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=40, WindowWidth=400, PixelSpacing=[0.5, 0.7]
-    ),
-    "deflated.dcm": dicom(STORED, syntax=pydicom.uid.DeflatedExplicitVRLittleEndian),
-    "rle.dcm": Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes(),
-    "jpeg2000.dcm": Path(get_testdata_file("MR_small_jp2klossless.dcm")).read_bytes(),
-    "one.nii": nifti(volume(9, 10, 11)),
-    "two.nii": nifti(volume(9, 10, 11).astype(np.int16), image=nibabel.Nifti2Image),
-    "packed.nii.gz": nifti(volume(9, 10, 11).astype(np.int16), packed=True),
-}
+from tests.samples import COLOUR, RAMP, STORED, VALID, dicom, encode, nifti, volume
 
 
 def refusal(data: bytes | Path, name: str | None = None) -> str:
@@ -469,101 +406,3 @@ def test_the_name_is_only_a_label(tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "..\\x\\passwd", "/passwd", "pass\nwd\x00"):
         assert read(VALID["png8.png"], name).name == "passwd"
     assert len(read(VALID["png8.png"], "a" * 5000 + ".png").name) <= 80
-
-
-def zeros(size: int) -> bytes:
-    """A raw deflate stream of so many zeros: after a full flush, a piece may be repeated."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    piece = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return piece * (size >> 20) + packer.flush()
-
-
-def gzipped(head: bytes, more: int) -> bytes:
-    return (
-        gzip.compress(head) + b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + zeros(more) + struct.pack("<II", 0, more & 0xFFFFFFFF)
-    )
-
-
-def declaring(*shape: int, dtype: type = np.uint8) -> bytes:
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(dtype)
-    header.set_data_shape(shape)
-    header["vox_offset"] = 352
-    return header.binaryblock + bytes(4)
-
-
-def png_header(width: int, height: int) -> bytes:
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + body
-        + struct.pack(">I", zlib.crc32(body))
-        + VALID["png8.png"][33:]
-    )
-
-
-def bombs() -> dict[str, tuple[bytes, str]]:
-    """{name: (bytes, words of the limit they exceed)}"""
-    deflated, plain = VALID["deflated.dcm"], VALID["plain.dcm"]
-    start = 132 + 12 + pydicom.dcmread(io.BytesIO(deflated)).file_meta.FileMetaInformationGroupLength
-    sides = struct.pack("<HH2sHH", 0x28, 0x10, b"US", 2, 16), struct.pack("<HH2sHH", 0x28, 0x11, b"US", 2, 24)
-    rows = plain.replace(sides[0], sides[0][:-2] + b"\xff\xff").replace(sides[1], sides[1][:-2] + b"\xff\xff")
-    return {
-        "zeros.gz": (gzipped(b"", 2**30), "PNG, JPEG"),
-        "honest.nii.gz": (gzipped(declaring(2000, 2000, 500), 2**31), "2000 x 2000 x 500"),
-        "lying.nii.gz": (gzipped(declaring(20, 20, 20), 2**31), "more than 1 MB follows"),
-        "doubles.nii.gz": (gzipped(declaring(512, 512, 500, dtype=np.float64), 2**30), "1000 MB"),
-        "pixels.png": (png_header(20000, 20000), "20000 x 20000"),
-        "thin.png": (png_header(8, 10_000_000), "10000000 x 8"),
-        "deflated.dcm": (deflated[:start] + zeros(2**30), "inflate"),
-        "rows.dcm": (rows, "65535 x 65535"),
-    }
-
-
-def test_bombs_are_refused_quickly_and_in_little_memory() -> None:
-    for name, (data, words) in bombs().items():
-        assert len(data) < 3 * 2**20
-        tracemalloc.start()
-        began = time.process_time()
-        text = refusal(data, name)
-        seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert words in text
-        assert seconds < 2 and peak < 400 * 2**20, (name, seconds, peak >> 20)
-
-
-@pytest.mark.parametrize("name", VALID)
-def test_damaged_bytes_give_a_scan_or_one_sentence(
-    name: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    original = VALID[name]
-    assert read(original, name).image.size
-    place = st.integers(0, 400) | st.integers(0, len(original) - 1)
-
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(
-        changes=st.lists(st.tuples(place, st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255)), max_size=6),
-        cut=st.none() | st.integers(0, len(original)),
-        extra=st.none() | st.tuples(place, st.binary(max_size=8)),
-    )
-    def damage(changes: list[tuple[int, int]], cut: int | None, extra: tuple[int, bytes] | None) -> None:
-        data = bytearray(original)
-        for position, value in changes:
-            data[position % len(data)] = value
-        if extra:
-            data[extra[0] : extra[0]] = extra[1]
-        with warnings.catch_warnings(record=True) as leaked:
-            warnings.simplefilter("always")
-            try:
-                scan = read(bytes(data[:cut]), name)
-                x = prepare(scan, (1, *itertools.repeat(8, scan.image.ndim - 1)))
-            except InputError as error:
-                sentence = str(error)
-            else:
-                sentence = "."
-                assert np.isfinite(scan.image).all() and 0 <= x.min() <= x.max() <= 1
-        assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 400 and not leaked
-
-    damage()
-    assert capfd.readouterr() == ("", "") and not caplog.records
