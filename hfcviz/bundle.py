@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hfcviz.datasets import DATASETS, Dataset, load_dataset
 from hfcviz.models import MODELS, Classifier, describe_model, load_model
 from hfcviz.outcome import Outcome, load_outcome
@@ -55,6 +57,15 @@ class Bundle:
         if self.source is None:
             return self.note
         return DATASETS[self.source].about if self.source in DATASETS else self.dataset.about
+
+    @property
+    def affine(self) -> np.ndarray | None:
+        """Of the data set's grid, (4, 4) to RAS+ mm, without unpacking it; None where it is not known."""
+        return DATASETS[self.source].affine if self.source in DATASETS else None
+
+    def affine_of(self, scan_name: str) -> np.ndarray | None:
+        """The same for one scan, and None for a scan that is not of the cohort: who knows how its patient lies."""
+        return self.affine if scan_name in self.reference.ids else None
 
     @cached_property
     def reference(self) -> Reference:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hfcviz.bundle import Bundle
     from hfcviz.outcome import Outcome, Plan
+    from hfcviz.scans import Scan
 
 NOTE = "For research and teaching, not for clinical use."
 BUNDLED = "bundled:"
@@ -82,29 +83,39 @@ def perform(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.bundle)
     plan = _plan(arguments, bundle)
     with all_or_nothing(arguments.out) as folder:
-        from hfcviz import panels, scans
+        from hfcviz import exports, panels, scans
         from hfcviz.experiment import run_experiment
+        from hfcviz.grids import eps_report, shown
         from hfcviz.outcome import report
         from hfcviz.store import Store
 
-        x, name, notices = _read_scan(arguments, bundle)
-        scans.write_png(folder / "clean.png", x)  # now, as it refuses what cannot be written before the work begins
+        x, name, notices, scan = _read_scan(arguments, bundle)
+        window = tuple(arguments.window) if arguments.window else None
+        if x.ndim == 3:  # now, as it refuses what cannot be written before the work begins
+            scans.write_png(folder / "clean.png", x)
         with shown_progress(sys.stderr) as progress:
             outcome = run_experiment(
                 bundle.classifier, bundle.reference, x, plan, scan_name=name, store=Store(), progress=progress
             )
-            scans.write_png(folder / "adversarial.png", outcome.x[-1])
+            if x.ndim == 3:
+                scans.write_png(folder / "adversarial.png", outcome.x[-1])
+            seen = shown(outcome, scan, window, affine=None if scan else bundle.affine)
+            for file, make in exports.files(seen, outcome.roles[-1]).items():
+                (folder / file).write_bytes(make())
             class_names = bundle.classifier.class_names
-            for title, figure in panels.all_figures(outcome, bundle.reference, class_names).items():
+            for title, figure in panels.all_figures(outcome, bundle.reference, class_names, seen).items():
                 # One copy of plotly in the folder serves all figures: they work without a network, and are small.
                 figure.write_html(folder / f"{title}.html", include_plotlyjs="directory", div_id=title)
-        text = json.dumps(report(outcome, class_names), indent=2) + "\n"
+        content = report(outcome, class_names)
+        if scan is not None:
+            content |= {"eps_in_scan_units": eps_report(plan.attack.eps, seen.placement.window, scan.unit)}
+        text = json.dumps(content, indent=2) + "\n"
         (folder / "report.json").write_text(text, encoding="utf-8")
         written = sorted(file.name for file in folder.iterdir())
     if arguments.json:
         print(text, end="")
         return
-    print(_summary(outcome, plan, class_names, name))
+    print(_summary(outcome, plan, class_names, name, panels.eps_line(plan.attack.eps, seen)))
     for notice in (*notices, panels.caution(outcome, bundle.reference)):
         if notice:
             print(f"Note: {notice}")
@@ -134,8 +145,8 @@ def _plan(arguments: argparse.Namespace, bundle: Bundle) -> Plan:
     return Plan(arguments.attack, attack, arguments.penalty, penalty, arguments.target, arguments.seed)
 
 
-def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...]]:
-    """The scan as the network takes it, (C, *spatial), its name, and what its reader should know."""
+def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...], Scan | None]:
+    """The scan as the network takes it, (C, *spatial), its name, what its reader should know, and of a file the scan as it is."""
     from hfcviz import readers, scans
 
     slicing = arguments.slice is not None or arguments.axis is not None
@@ -146,16 +157,16 @@ def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarra
             )
         sample = arguments.scan.removeprefix(BUNDLED)
         x, label = bundle.dataset.sample(sample)
-        return x, sample, (f"the true class of {sample} is {label}.",)
+        return x, sample, (f"the true class of {sample} is {label}.",), None
     scan = readers.read(Path(arguments.scan))
     shape = bundle.classifier.input_shape
     if slicing or (scan.image.ndim == 4 and len(shape) == 3):
         scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)
     window = tuple(arguments.window) if arguments.window else None
-    return scans.prepare(scan, shape, window), scan.name, scan.notices
+    return scans.prepare(scan, shape, window), scan.name, scan.notices, scan
 
 
-def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str) -> str:
+def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str, eps: str) -> str:
     """The result as two tables of text."""
     chances, roles = outcome.activations.probabilities, outcome.roles
     about = [["", "prediction", "confidence", "target reached", "L-inf"]]
@@ -176,4 +187,4 @@ def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str
         caught = outcome.caught(detector)
         pairs = (word for row in range(len(roles)) for word in (f"{scores[row]:.4g}", "yes" if caught[row] else "no"))
         verdicts.append([detector, f"{outcome.thresholds[detector]:.4g}", *pairs])
-    return f"{name}, target {class_names[outcome.target]}\n\n{table(about)}\n\n{table(verdicts)}\n"
+    return f"{name}, target {class_names[outcome.target]}, {eps}\n\n{table(about)}\n\n{table(verdicts)}\n"

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, SYMBOLS, dressed
+from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, SHADOW, SYMBOLS, dressed
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +53,20 @@ def _tidy_image_axes(figure: go.Figure, count: int) -> None:
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor=anchor, row=1, col=place, **top)
 
 
-def scan_panels(images: Mapping[str, np.ndarray], labels: Mapping[str, str], captions: Mapping[str, str]) -> go.Figure:
+def scan_panels(
+    images: Mapping[str, np.ndarray],
+    labels: Mapping[str, str],
+    captions: Mapping[str, str],
+    letters: Sequence[str] | None = None,
+) -> go.Figure:
     """Versions of a scan side by side in one window: {role: (C, H, W) in [0, 1]}, what each is called, and a line
-    under each.
+    under each. letters: what lies at the top, right, bottom and left edge, where that is known.
     """
     figure = make_subplots(rows=1, cols=len(images), horizontal_spacing=0.015)
     for place, (role, image) in enumerate(images.items(), 1):
         figure.add_trace(_image(image, "row %{y}, column %{x}<br>grey level %{z:.3f}<extra></extra>"), row=1, col=place)
         _title(figure, place, len(images), labels[role], COLOURS[role], captions[role])
+        _letters(figure, place, letters or ())
     _tidy_image_axes(figure, len(images))
     return dressed(figure, 250, margin={"l": 4, "r": 4, "t": 30, "b": 30}, showlegend=False)
 
@@ -107,6 +113,28 @@ def _title(figure: go.Figure, place: int, count: int, text: str, colour: str, ca
     }
     figure.add_annotation(text=f"<b>{text}</b>", y=1.0, yanchor="bottom", font={"color": colour, "size": 15}, **common)
     figure.add_annotation(text=caption, y=0.0, yanchor="top", font={"size": 13}, **common)
+
+
+def _letters(figure: go.Figure, place: int, letters: Sequence[str]) -> None:
+    number = place if place > 1 else ""
+    edges = (
+        (0.5, 1, "center", "top"),
+        (1, 0.5, "right", "middle"),
+        (0.5, 0, "center", "bottom"),
+        (0, 0.5, "left", "middle"),
+    )
+    for letter, (x, y, xanchor, yanchor) in zip(letters, edges, strict=False):  # none, or all four
+        figure.add_annotation(
+            text=letter,
+            x=x,
+            y=y,
+            xref=f"x{number} domain",
+            yref=f"y{number} domain",
+            xanchor=xanchor,
+            yanchor=yanchor,
+            showarrow=False,
+            font={"color": "white", "size": 12, "shadow": SHADOW},
+        )
 
 
 def layer_scatter(

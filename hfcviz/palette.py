@@ -4,6 +4,8 @@ readers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 
 COLOURS = {"clean": "#0072B2", "noise": "#8C8C8C", "attack": "#D55E00", "hidden": "#C24F9B"}
@@ -14,21 +16,29 @@ CLASS_COLOURS = ("#0072B2", "#56B4E9", "#004B76", "#7FA7C9")
 """Clean classes are shades of the clean colour; shape tells them apart as well."""
 CLASS_SYMBOLS = ("circle", "square", "pentagon", "hexagon")
 SYMBOLS = {"clean": "circle", "noise": "diamond", "attack": "triangle-up", "hidden": "star"}
+CROSSHAIR = "#F0E442"
+"""Okabe & Ito's yellow, which reads on grey pictures."""
+SHADOW = "0 0 2px black, 0 0 3px black, 0 0 4px black"
+"""Behind white letters, so that they read on bone and on white paper too."""
 INK = "#5F6B76"
 """Grey that reads on white and on a dark page."""
 
 
+def look(height: int) -> dict[str, Any]:
+    """The layout that all figures have: no background, so that they read on light and dark pages."""
+    return {
+        "template": "plotly_white",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
+        "font": {"family": "Source Sans Pro, Helvetica, Arial, sans-serif", "size": 13},
+        "legend": {"orientation": "h", "yanchor": "top", "y": -0.14, "x": 0, "itemsizing": "constant"},
+        "hoverlabel": {"namelength": -1},
+    }
+
+
 def dressed(figure: go.Figure, height: int, **layout: object) -> go.Figure:
-    """The figure with the look that all have: no background, so that it reads on light and dark pages."""
-    figure.update_layout(
-        template="plotly_white",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=height,
-        margin={"l": 8, "r": 8, "t": 34, "b": 8},
-        font={"family": "Source Sans Pro, Helvetica, Arial, sans-serif", "size": 13},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.14, "x": 0, "itemsizing": "constant"},
-        hoverlabel={"namelength": -1},
-    )
-    figure.update_layout(**layout)
+    """The figure with that look."""
+    figure.update_layout(**(look(height) | layout))
     return figure

@@ -234,7 +234,11 @@ def test_the_same_run_again_is_read_from_the_store_and_gives_the_same(attack, tm
 def test_a_dicom_and_a_slice_of_a_volume_are_read(attack, tmp_path):
     import nibabel
 
-    assert attack(get_testdata_file("CT_small.dcm"), "--window", -160, 240, "--out", "ct")[0] == 0
+    code, out, _ = attack(get_testdata_file("CT_small.dcm"), "--window", -160, 240, "--eps", 4, "--out", "ct")
+    assert code == 0 and "eps 4/255 = 6.27 HU at this window (-160 to 240)" in out
+    assert {path.name for path in (tmp_path / "ct").iterdir()} >= FILES | {"adversarial.nii.gz", "perturbation.nii.gz"}
+    added = nibabel.load(tmp_path / "ct" / "perturbation.nii.gz")
+    assert added.shape == (128, 128, 1) and 0 < np.abs(added.get_fdata()).max() <= 400 * 4 / 255 + 1e-4
     values = np.random.default_rng(0).uniform(0, 900, (30, 28, 26))
     nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), tmp_path / "head.nii.gz")
     outs = [
@@ -528,10 +532,45 @@ def test_a_scan_goes_through_every_bundle(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path / "store"))
     scan = "bundled:test-0007" if open_bundle(name).source else str(a_png(tmp_path / "scan.png"))
     assert main(["attack", scan, "--bundle", name, "--steps", "2", "--out", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= FILES
+    pictures, volumes = {"clean.png", "adversarial.png"}, {"adversarial.nii.gz", "perturbation.nii.gz", "planes.html"}
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    deep = len(open_bundle(name).about["input_shape"]) == 4
+    assert files >= (FILES - pictures | volumes if deep else FILES) and not (deep and files & pictures)
     assert "KD" in capsys.readouterr().out
     used = json.loads((tmp_path / "out" / "report.json").read_text())["recipe"]["plan"]["attack"]
     assert used["eps"] == open_bundle(name).reference.recipe["attack"]["eps"] and used["steps"] == 2
+
+
+def test_a_volume_of_ones_own_is_attacked_on_its_own_grid_and_in_its_own_units(tmp_path, monkeypatch, capsys):
+    import nibabel
+
+    monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path / "store"))
+    x, y, z = np.mgrid[-1:1:40j, -1:1:50j, -1:1:30j]
+    affine = np.array([[0, 0, 5.0, -70], [-4, 0, 0, 80], [0, 3.5, 0, -90], [0, 0, 0, 1]])
+    voxels = (900 * np.exp(-2 * (x**2 + y**2 + z**2))).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "mine.nii.gz")
+    words = [
+        "--bundle",
+        "brain3d",
+        "--steps",
+        "2",
+        "--eps",
+        "4",
+        "--window",
+        "-100",
+        "800",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(["attack", str(tmp_path / "mine.nii.gz"), *words]) == 0
+    assert "eps 4/255 = 14.1 grey levels at this window (-100 to 800)" in capsys.readouterr().out
+    attacked, added = (nibabel.load(tmp_path / "out" / f"{n}.nii.gz") for n in ("adversarial", "perturbation"))
+    for one in (attacked, added):
+        assert one.shape == voxels.shape and np.allclose(one.affine, affine), "as the file stores it, whatever its axes"
+    np.testing.assert_allclose(voxels + added.get_fdata(), attacked.get_fdata(), atol=1e-3)
+    assert 0 < np.abs(added.get_fdata()).max() <= 4 / 255 * 900 * (1 + 1e-5)
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["eps_in_scan_units"]
+    assert found == {"eps": pytest.approx(4 / 255 * 900), "unit": "", "window": [-100, 800]}
 
 
 def test_a_bundled_id_of_a_bundle_without_images_is_one_sentence(tmp_path, capsys):

@@ -54,17 +54,27 @@ def scattered(dims, layer, method=PROJECTIONS["PCA"], outcome=None):
 # Pictures
 
 
-def test_of_a_volume_the_middle_slice_is_shown_and_an_image_as_it_is():
+def middle_of(x):
+    """What is shown of (V, C, *spatial): an image, or a RAS+ volume's middle slice from the front and the patient's right."""
+    if x.ndim == 4:
+        return x
+    right, front = x.shape[2] - 1, x.shape[3] - 1
+    rows, columns = range(front + 1), range(right + 1)
+    picture = [[x[:, :, right - column, front - row, x.shape[-1] // 2] for column in columns] for row in rows]
+    return np.moveaxis(np.array(picture), (0, 1), (2, 3))
+
+
+def test_of_a_volume_the_middle_slice_is_shown_as_a_radiologist_sees_it_and_an_image_as_it_is():
     image, volume = np.random.default_rng(0).random((2, 4, 5)), np.random.default_rng(1).random((1, 4, 5, 7))
     assert flat(image) is image
-    assert np.array_equal(flat(volume), volume[:, :, :, 3])
+    assert np.array_equal(flat(volume), middle_of(volume[None])[0])
 
 
 @both_ranks
 def test_scan_and_attacks_are_shown_with_what_the_network_says_of_each(dims):
     o = case(dims).outcome
     figure = scan_figure(o, names(dims))
-    middle = o.x if dims == 2 else o.x[..., o.x.shape[-1] // 2]
+    middle = middle_of(o.x)
     captions = [note.text for note in figure.layout.annotations if not note.text.startswith("<b>")]
     for trace, caption, row in zip(figure.data, captions, (0, 2, 3), strict=True):
         assert np.array_equal(trace.z, middle[row, 0])
@@ -78,7 +88,7 @@ def test_the_difference_is_attacked_minus_scan(dims):
     for trace, row in zip(difference_figure(o).data, (2, 3), strict=True):
         assert np.abs(trace.z).max() <= 12 + 1e-3
         assert trace.zmax == pytest.approx(12)
-        middle = o.x if dims == 2 else o.x[..., o.x.shape[-1] // 2]
+        middle = middle_of(o.x)
         np.testing.assert_allclose(np.asarray(trace.z) / 255 + middle[0, 0], middle[row, 0], atol=1e-6)
 
 
@@ -226,11 +236,11 @@ def test_a_map_made_beforehand_is_shown_as_it_is():
 
 
 @both_ranks
-def test_every_run_has_five_figures_and_a_scatter_of_each_layer(dims):
+def test_every_run_has_five_figures_of_a_volume_its_planes_too_and_a_scatter_of_each_layer(dims):
     found = all_figures(case(dims).outcome, case(dims).reference, names(dims))
     layers = case(dims).classifier.layer_names
     assert list(found) == [
-        *("scan", "difference", "depth", "detectors", "confidence"),
+        *("scan", "difference", *(["planes"] if dims == 3 else []), "depth", "detectors", "confidence"),
         *(f"scatter-{layer}-pca" for layer in layers),
     ]
     for figure in found.values():

@@ -8,6 +8,7 @@ from hfcviz import jobs
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import Bundle
 from hfcviz.experiment import run_experiment
+from hfcviz.grids import in_units
 from hfcviz.outcome import Plan
 from hfcviz.penalties import PENALTIES
 from hfcviz.reference import like_cohort
@@ -33,7 +34,7 @@ def sidebar(bundle: Bundle) -> Plan | None:
         label = "Choose another scan" if scan else "Choose a scan"
         st.page_link("hfcviz/ui/pages/data_model.py", label=label, icon=":material/radiology:")
         try:
-            plan = _plan(bundle)
+            plan = _plan(bundle, scan)
         except InputError as error:
             st.error(str(error), icon=":material/error:")
             plan = None
@@ -47,12 +48,17 @@ def sidebar(bundle: Bundle) -> Plan | None:
     return plan
 
 
-def _plan(bundle: Bundle) -> Plan:
+def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
     keep = {"persist_state": "session"}
     attack_name = st.selectbox(
         "Attack", list(ATTACKS), key="attack", help="How the scan is changed step by step.", **keep
     )
     attack = settings_form(like_cohort(ATTACKS[attack_name], bundle.reference), f"attack.{attack_name}.{bundle.name}")
+    if scan is not None and scan.scan is not None and scan.placement is not None:
+        st.caption(
+            f"eps {attack.eps * 255:.3g}/255 = {in_units(attack.eps, scan.placement.window, scan.scan.unit)}",
+            help="The window of this scan that becomes the network's range from 0 to 1.",
+        )
     penalty_name = st.selectbox(
         "Constraint",
         list(PENALTIES)[::-1],
@@ -80,6 +86,7 @@ def _plan(bundle: Bundle) -> Plan:
 
 def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
     # Everything the work needs is bound here, as the worker has no session of its own; but it loads the network itself.
+    state.remember(scan)
     store, reference = state.store(), bundle.reference
     names = f"{plan.label('attack')} and {plan.label('hidden')}" if plan.penalty else plan.label("attack")
     return jobs.submit(

@@ -180,7 +180,7 @@ def upload(bundle: Bundle) -> None:
             st.warning(notice)
         _judge(bundle, x)
         if st.button("Use this scan", type="primary", icon=":material/arrow_forward:"):
-            _use(state.ChosenScan(scan.name, x))
+            _use(state.ChosenScan(scan.name, x, scan=scan))
 
 
 def _judge(bundle: Bundle, x: np.ndarray) -> None:

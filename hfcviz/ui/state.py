@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import streamlit as st
@@ -10,20 +11,32 @@ import streamlit as st
 from hfcviz import jobs
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.datasets import Dataset
+from hfcviz.grids import Shown, shown
 from hfcviz.outcome import Outcome
 from hfcviz.panels import flat
 from hfcviz.projections import Embedding
+from hfcviz.scans import Placement, Scan, Window, place
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest, load_arrays
 
 
 @dataclass(frozen=True, eq=False)
 class ChosenScan:
-    """A scan ready for the network: x (C, *spatial) in [0, 1], where it comes from, and its true class if known."""
+    """A scan ready for the network: x (C, *spatial) in [0, 1], where it comes from, and its true class if known.
+
+    scan: the same on its own grid and in its own units, where it was a file; window: that with which it was prepared, if a special one.
+    """
 
     name: str
     x: np.ndarray
     label: str | None = None
+    scan: Scan | None = None
+    window: Window | None = None
+
+    @cached_property
+    def placement(self) -> Placement | None:
+        """How the scan came onto the network's grid; None where only the network's is known."""
+        return None if self.scan is None else place(self.scan, self.x.shape, self.window)
 
 
 @st.cache_resource(show_spinner=False)
@@ -53,6 +66,7 @@ def start() -> None:
     """Give a new session the bundled default."""
     if "bundle_name" not in st.session_state:
         st.session_state.images = {}
+        st.session_state.origins = {}
         choose(next(iter(BUNDLES)))
 
 
@@ -79,6 +93,8 @@ def choose(name: str) -> None:
     st.session_state.outcome = first
     st.session_state.scan = scan
     st.session_state.embeddings = {}
+    st.session_state.origins = {}
+    st.session_state.seen = None
     st.session_state.cohort = None
     st.session_state.chosen = frozenset()
 
@@ -101,6 +117,27 @@ def scan_of(scan_id: str) -> ChosenScan | None:
         return None if dataset is None else ChosenScan(scan_id, *dataset.sample(scan_id))
     except InputError:  # a set that lacks it
         return None
+
+
+def remember(scan: ChosenScan) -> None:
+    """Keep what is about to be attacked, so that its outcome can be shown on the scan's own grid; in this session only."""
+    kept: dict[str, ChosenScan] = st.session_state.origins
+    kept[digest(np.ascontiguousarray(scan.x, dtype=np.float32))] = scan
+    for old in list(kept)[:-2]:  # the one that is shown and the one that runs; volumes are large
+        del kept[old]
+
+
+def seen(outcome: Outcome) -> Shown:
+    """An outcome on the grid that is shown: its scan's own where this session knows it, else the network's."""
+    kept: tuple[Outcome, Shown] | None = st.session_state.seen
+    if kept is None or kept[0] is not outcome:
+        origin = st.session_state.origins.get(outcome.recipe["scan"]["sha256"])
+        if origin is None or origin.scan is None:
+            kept = outcome, shown(outcome, affine=bundle().affine_of(outcome.recipe["scan"]["name"]))
+        else:
+            kept = outcome, shown(outcome, origin.scan, origin.window)
+        st.session_state.seen = kept
+    return kept[1]
 
 
 def collect(key: str) -> object | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
-from hfcviz import panels, scans
+from hfcviz import exports, panels
 from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
+from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, Plan, report
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
@@ -20,8 +20,12 @@ from hfcviz.ui import controls, state
 from hfcviz.ui.run import computed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     import plotly.graph_objects as go
     from streamlit.delta_generator import DeltaGenerator
+    from streamlit.elements.lib.layout_utils import Height
 
 HELP = {
     "scatter": "Each point is one scan: the mean of every channel of one layer, brought down to two dimensions. "
@@ -35,10 +39,10 @@ HELP = {
 }
 
 
-def chart(figure: go.Figure, key: str, alt: str) -> None:
+def chart(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
     """A figure with its alternative text; the camera in its corner saves it as SVG."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt)
+    st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
 def side_by_side() -> DeltaGenerator:
@@ -50,7 +54,7 @@ def side_by_side() -> DeltaGenerator:
     return st.container(horizontal=True, gap="medium")
 
 
-def headline(outcome: Outcome, names: tuple[str, ...]) -> str:
+def headline(outcome: Outcome, names: tuple[str, ...], grid: Shown) -> str:
     """The result in one or two sentences."""
     chances, labels = outcome.activations.probabilities, panels.role_labels(outcome)
     parts = []
@@ -64,8 +68,10 @@ def headline(outcome: Outcome, names: tuple[str, ...]) -> str:
             f"**{labels[role]}** {done} *{before}* into *{after}* ({chances[row, outcome.target]:.1%}) "
             f"and is caught by **{caught} of {len(outcome.scores)}** detectors"
         )
-    eps = outcome.recipe["plan"]["attack"]["eps"] * 255
-    return "; ".join(parts) + f". No pixel changes by more than {eps:.3g}/255."
+    eps = outcome.recipe["plan"]["attack"]["eps"]
+    most = f"{eps * 255:.3g}/255" + (f" = {in_units(eps, grid.placement.window, grid.scan.unit)}" if grid.own else "")
+    what = "pixel" if outcome.x.ndim == 4 else "voxel"
+    return "; ".join(parts) + f". No {what} changes by more than {most}."
 
 
 def nothing_yet(bundle: Bundle, scan: state.ChosenScan | None) -> None:
@@ -197,29 +203,35 @@ def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
         chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
 
 
-def downloads(outcome: Outcome, names: tuple[str, ...]) -> None:
-    """The report and the adversarial images."""
-    labels = panels.role_labels(outcome)
+def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
+    """The report, and attacked scans and perturbations as files."""
+    labels, clean = panels.role_labels(outcome), outcome.x[outcome.row("clean")]
+    content = report(outcome, names)
+    if seen.own:
+        eps = outcome.recipe["plan"]["attack"]["eps"]
+        content |= {"eps_in_scan_units": eps_report(eps, seen.placement.window, seen.scan.unit)}
     with st.container(horizontal=True):
-        st.download_button(
-            "Report (JSON)",
-            json.dumps(report(outcome, names), indent=2),
-            "report.json",
-            "application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        about = "The numbers, and the recipe that makes them again."
+        _download("Report (JSON)", json.dumps(content, indent=2), "report.json", about)
         for role in panels.attacked(outcome):
-            label = labels[role]
-            image = outcome.x[outcome.row(role)]
-            if image.ndim == 3:
-                buffer = io.BytesIO()
-                scans.write_png(buffer, image)
-                st.download_button(
-                    f"{label} (PNG, 16 bit)",
-                    buffer.getvalue(),
-                    f"{label}.png",
-                    "image/png",
-                    icon=":material/download:",
-                    on_click="ignore",
-                )
+            with st.popover(f"{labels[role]}: files", icon=":material/download:"):
+                _files(seen, role, labels[role], clean, outcome.x[outcome.row(role)])
+
+
+def _files(seen: Shown, role: str, label: str, clean: np.ndarray, x: np.ndarray) -> None:
+    """One attacked scan and what was added to it: of an image as the network sees it, and on the scan's grid where that is known."""
+    if x.ndim == 3:
+        _download("Attacked scan (PNG, 16 bit)", exports.png(x), f"{label}.png", "As the network sees it.")
+    if x.ndim == 3 and len(x) == 1:
+        about = "Black is -1, white is 1, and the grey between, 32768 of 65535, is no change."
+        _download("Perturbation (PNG, 16 bit)", exports.perturbation_png(x - clean), f"{label} perturbation.png", about)
+    grid = "the scan's own grid, in its units" if seen.own else "the network's grid, in its range from 0 to 1"
+    for name, make in exports.files(seen, role, f"{label} ").items():
+        what = "Perturbation" if "perturbation" in name else "Attacked scan"
+        _download(f"{what} (NIfTI)", make, name, f"On {grid}: scan + perturbation = attacked scan.")
+
+
+def _download(label: str, data: str | bytes | Callable[[], bytes], name: str, about: str) -> None:
+    kind = next((kind for end, kind in exports.KINDS.items() if name.endswith(end)), "application/json")
+    icon = ":material/download:"
+    st.download_button(label, data, name, kind, help=about, icon=icon, on_click="ignore", key=f"download.{name}")

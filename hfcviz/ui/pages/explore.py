@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz import panels
-from hfcviz.ui import controls, state, views
+from hfcviz.ui import controls, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -19,7 +19,8 @@ st.title("How an adversarial scan hides")
 if outcome is None:
     views.nothing_yet(bundle, st.session_state.scan)
 else:
-    st.markdown(views.headline(outcome, names))
+    seen = state.seen(outcome)
+    st.markdown(views.headline(outcome, names, seen))
 if st.session_state.job is not None:
     watch(st.session_state.job, "job")
 else:
@@ -28,16 +29,7 @@ else:
 if outcome is not None:
     if st.session_state.job is None:
         views.status(outcome, bundle.reference, plan, st.session_state.scan)
-    with views.side_by_side():
-        versions, changes = st.container(key="wide_images"), st.container(key="side_images")
-    with versions:
-        views.chart(
-            panels.scan_figure(outcome, names), "scan", "The scan and its attacked versions in one grey window."
-        )
-    with changes:
-        views.chart(
-            panels.difference_figure(outcome), "difference", "What each attack added, on one zero-centred scale."
-        )
+    viewer.viewer(outcome, seen, names, bundle.name)
 
     with views.side_by_side():
         left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
@@ -65,4 +57,4 @@ if outcome is not None:
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
-    views.downloads(outcome, names)
+    views.downloads(outcome, names, seen)

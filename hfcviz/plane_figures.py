@@ -1,0 +1,389 @@
+"""Slices of a scan and of its attacked versions, a row for each plane: in true proportions, one window, one crosshair."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from hfcviz.palette import COLOURS, CROSSHAIR, INK, SHADOW, look
+
+WIDTH, TALLEST = 1000, 420
+"""Pixels: the width of the page for which heights are chosen (on a narrower one pictures shrink), and the most for one row."""
+GAP, BETWEEN = 0.012, 8
+"""Between columns, as a share of the width, and between rows, in pixels."""
+MARGIN = {"l": 26, "r": 92, "t": 48, "b": 8}
+"""Room for the names of the planes, the scale of the differences, and titles."""
+BUTTONS = 40
+"""Room below for the buttons of a figure that can blink."""
+HOVER = 60_000
+"""Values that travel along for the mouse, at most: each costs time with every slice. Beyond, the mouse tells positions only."""
+BLINK_MS, BLINKS = 500, 20
+"""How long each picture is seen, and how often: below three flashes a second, and it ends by itself (WCAG 2.3.1, 2.2.2)."""
+SIDES = ("bottom center", "middle left", "top center", "middle right")
+"""Where a letter at the top, right, bottom and left edge stands from its point: inside the picture."""
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A coordinate along a picture: of the first pixel's centre, the step from pixel to pixel, its name, its unit."""
+
+    first: float
+    step: float
+    name: str
+    unit: str = "mm"
+
+    def at(self, pixel: float) -> float:
+        """The coordinate of a pixel."""
+        return self.first + self.step * pixel
+
+    def said(self, variable: str) -> str:
+        """The coordinate in a hover text."""
+        return f"{self.name} %{{{variable}:.{1 if self.unit else 0}f}}" + (f" {self.unit}" if self.unit else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One plane: what each version shows in it, {role: (C, rows, columns)} in the scan's units, and what each attack adds.
+
+    across, down: the coordinates of columns and rows, in one unit, so that proportions are true. place: (row, column) of the
+    crosshair. letters: at the top, right, bottom and left edge. None draws none of them.
+    """
+
+    title: str
+    versions: Mapping[str, np.ndarray]
+    changes: Mapping[str, np.ndarray]
+    across: Axis
+    down: Axis
+    place: tuple[int, int] | None = None
+    letters: tuple[str, str, str, str] | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = next(iter(self.versions.values())).shape[-2:]
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What values mean: the window (low, high) of black and white, eps as a fraction of `span`, and the unit of all but eps."""
+
+    window: Span
+    eps: float
+    span: float = 1.0
+    unit: str = ""
+
+    @property
+    def bound(self) -> float:
+        """eps in the scan's units; of no attack at all, the smallest change that 8 bits show."""
+        return (self.eps or 1 / 255) * self.span
+
+
+def plane_grid(
+    rows: Sequence[Row],
+    labels: Mapping[str, str],
+    captions: Mapping[str, str],
+    scale: Scale,
+    *,
+    zoom: float = 1.0,
+    blink: str | None = None,
+) -> go.Figure:
+    """Pictures in a grid: a row for each plane; the versions, then the differences on one scale of +-eps centred at zero.
+
+    captions: a line below the title of each version. zoom: about the crosshair, what lies outside is not drawn; zooming by hand is
+    linked within a row. blink: the role whose column can alternate with the clean scan, in the browser alone, once a button is
+    pressed. The mouse tells positions, and values where they are not too many to send.
+    """
+    rows = [_cropped(row, zoom) for row in rows]
+    panels = [("version", role) for role in rows[0].versions] + [("change", role) for role in rows[0].changes]
+    width = (1 - GAP * (len(panels) - 1)) / len(panels)
+    room = (WIDTH - MARGIN["l"] - MARGIN["r"]) * width
+    widest = max(row.sides[1] * row.across.step for row in rows)
+    heights = [min(TALLEST, row.sides[0] * row.down.step / widest * room) for row in rows]
+    inner = sum(heights) + BETWEEN * (len(rows) - 1)
+
+    values = len(panels) * sum(row.sides[0] * row.sides[1] for row in rows) <= HOVER
+    data: list[dict[str, Any]] = []
+    overlays: list[int] = []
+    layout: dict[str, Any] = {"annotations": []}
+    top, place = 1.0, 0
+    for row, height in zip(rows, heights, strict=True):
+        first, bottom = place + 1, max(0.0, top - height / inner)
+        ranges = _ranges(row)
+        for column, (kind, role) in enumerate(panels):
+            place += 1
+            left = column * (width + GAP)
+            layout |= _axes(place, first, (left, left + width), (bottom, top), ranges)
+            drawn = row.versions[role] if kind == "version" else _largest(row.changes[role])
+            name = labels[role] if kind == "version" else f"{labels[role]} − scan"
+            source = grey_png(drawn, scale.window) if kind == "version" else signed_png(drawn, scale.bound)
+            data.append(
+                _picture(row, place, source)
+                | _hover(row, drawn if values else None, name, scale, "" if kind == "version" else "+")
+            )
+            if blink == role and kind == "version":
+                overlays.append(len(data))
+                clean = row.versions["clean"]
+                over = _picture(row, place, grey_png(clean, scale.window))
+                data.append(over | {"opacity": 0, "hoverinfo": "skip"})
+            data += _marks(row, place, ranges, light=kind == "version")
+            if first == 1:
+                caption = captions.get(role, "") if kind == "version" else _bound(scale)
+                layout["annotations"].append(_heading(left + width / 2, name, caption, COLOURS[role]))
+        layout["annotations"].append(_plane_name(row.title, (top + bottom) / 2))
+        top = bottom - BETWEEN / inner
+    margin, frames = dict(MARGIN), []
+    if rows[0].changes:
+        data.append(_colour_bar(scale))
+    if overlays:
+        margin["b"] += BUTTONS
+        frames = _frames(data, overlays, rows[0], labels, str(blink))
+        layout["updatemenus"] = [_buttons(labels, str(blink), inner)]
+    height = round(inner) + margin["t"] + margin["b"]
+    layout |= look(height) | {"margin": margin, "showlegend": False, "dragmode": "pan", "template": "none"}
+    return go.Figure({"data": data, "layout": layout, "frames": frames})  # at once: plotly checks each assignment anew
+
+
+def grey_png(image: np.ndarray, window: Span) -> str:
+    """(C, rows, columns) as the source of a picture: low and below black, high and above white."""
+    low, high = window
+    levels = np.clip((image - np.float32(low)) * np.float32(255 / (high - low)), 0, 255)
+    levels = np.rint(levels).astype(np.uint8)
+    return _png(levels[0] if len(levels) != 3 else np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
+
+
+def signed_png(change: np.ndarray, bound: float) -> str:
+    """(1, rows, columns) as the source of a picture: -bound blue, 0 white, +bound red."""
+    levels = np.rint(np.clip(change[0] * np.float32(127 / bound), -127, 127)).astype(np.int16) + 127
+    return _png(levels.astype(np.uint8), _diverging())
+
+
+@cache
+def _diverging() -> np.ndarray:
+    """uint8 (255, 3), the colours of the colour bar."""
+    return np.rint(np.array(sample_colorscale("RdBu_r", np.linspace(0, 1, 255), colortype="tuple")) * 255).astype(
+        np.uint8
+    )
+
+
+def _png(pixels: np.ndarray, colours: np.ndarray | None = None) -> str:
+    from PIL import Image
+
+    content, picture = io.BytesIO(), Image.fromarray(pixels)
+    if colours is not None:
+        picture.putpalette(colours.tobytes())
+    picture.save(content, "PNG", compress_level=1)  # it travels once, to a browser that waits
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _largest(change: np.ndarray) -> np.ndarray:
+    """The channel that changes most, (1, rows, columns)."""
+    return change[np.abs(change).reshape(len(change), -1).max(1).argmax()][None]
+
+
+def _cropped(row: Row, zoom: float) -> Row:
+    """The part of a plane about its crosshair, or about its middle, that is shown at this zoom."""
+    if zoom <= 1:
+        return row
+    centre = row.place or (row.sides[0] // 2, row.sides[1] // 2)
+    cuts = []
+    for side, at in zip(row.sides, centre, strict=True):
+        length = max(1, round(side / zoom))
+        start = min(max(at - length // 2, 0), side - length)
+        cuts.append(slice(start, start + length))
+    down, across = cuts
+
+    def cut(pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {role: picture[:, down, across] for role, picture in pictures.items()}
+
+    return replace(
+        row,
+        versions=cut(row.versions),
+        changes=cut(row.changes),
+        across=replace(row.across, first=row.across.at(across.start)),
+        down=replace(row.down, first=row.down.at(down.start)),
+        place=row.place and (row.place[0] - down.start, row.place[1] - across.start),
+    )
+
+
+def _ranges(row: Row) -> tuple[Span, Span]:
+    """What is shown of the columns and of the rows, edge to edge."""
+    rows, columns = row.sides
+    return (row.across.at(-0.5), row.across.at(columns - 0.5)), (row.down.at(-0.5), row.down.at(rows - 0.5))
+
+
+def _axes(place: int, first: int, across: Span, down: Span, ranges: tuple[Span, Span]) -> dict[str, Any]:
+    common = {"visible": False, "constrain": "domain"}
+    x = common | {"domain": across, "anchor": _axis("y", place), "range": ranges[0]}
+    y = common | {"domain": down, "anchor": _axis("x", place), "range": ranges[1][::-1], "constraintoward": "top"}
+    y |= {"scaleanchor": _axis("x", place)}
+    if place != first:
+        x, y = x | {"matches": _axis("x", first)}, y | {"matches": _axis("y", first)}
+    return {f"xaxis{place}": x, f"yaxis{place}": y}
+
+
+def _axis(letter: str, place: int) -> str:
+    return letter if place == 1 else f"{letter}{place}"
+
+
+def _picture(row: Row, place: int, source: str) -> dict[str, Any]:
+    """An encoded picture: a browser draws it several times quicker than a heat map."""
+    return {
+        "type": "image",
+        "source": source,
+        "x0": row.across.first,
+        "dx": row.across.step,
+        "y0": row.down.first,
+        "dy": row.down.step,
+        "xaxis": _axis("x", place),
+        "yaxis": _axis("y", place),
+    }
+
+
+def _hover(row: Row, values: np.ndarray | None, name: str, scale: Scale, sign: str) -> dict[str, Any]:
+    """What the mouse tells: the place and, of one channel, the value. None: the place alone."""
+    where = f"{row.across.said('x')}, {row.down.said('y')}<extra></extra>"
+    if values is None or len(values) != 1:
+        return {"name": name, "hovertemplate": f"{name}<br>{where}"}
+    digits = 3 if scale.span <= 2 else 1
+    value = f"%{{customdata:{sign}.{digits}f}} {scale.unit}".rstrip()
+    shown = np.ascontiguousarray(values[0], dtype=np.float32)
+    return {"name": name, "customdata": shown, "hovertemplate": f"{name} {value}<br>{where}"}
+
+
+def _marks(row: Row, place: int, ranges: tuple[Span, Span], *, light: bool) -> list[dict[str, Any]]:
+    """Crosshair and letters of one picture, as one trace: every further one costs time with every slice.
+
+    The crosshair has a hole, so that it does not cover what it points at, and ends before the letters, which stand inside the edges
+    with a shadow: light ones on a scan, whose air is black, dark ones on a difference, which is white where nothing changed.
+    """
+    (left, right), (top, bottom) = ranges
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    words: list[str] = []
+    if row.place is not None:
+        x, y = row.across.at(row.place[1]), row.down.at(row.place[0])
+        hole, room = 0.03 * max(right - left, bottom - top), 0.08 if row.letters else 0.0
+        west, east = left + room * (right - left), right - room * (right - left)
+        north, south = top + room * (bottom - top), bottom - room * (bottom - top)
+        lines = ((west, y, x - hole, y), (x + hole, y, east, y), (x, north, x, y - hole), (x, y + hole, x, south))
+        for a, b, c, d in lines:
+            if a <= c and b <= d:
+                xs, ys, words = [*xs, a, c, None], [*ys, b, d, None], [*words, "", "", ""]
+    if row.letters is not None:
+        middle = (left + right) / 2, (top + bottom) / 2
+        spots = ((middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1]))
+        for (x, y), letter in zip(spots, row.letters, strict=True):
+            xs, ys, words = [*xs, x, None], [*ys, y, None], [*words, letter, ""]
+    if not xs:
+        return []
+    sides = {"": "middle center"} | dict(zip(row.letters or (), SIDES, strict=False))
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines+text",
+            "name": "marks",
+            "x": xs,
+            "y": ys,
+            "text": words,
+            "textposition": [sides[word] for word in words],
+            "textfont": {"color": "white", "size": 13, "shadow": SHADOW}
+            if light
+            else {"color": "black", "size": 13, "shadow": SHADOW.replace("black", "white")},
+            "line": {"color": CROSSHAIR if light else "black", "width": 1},
+            "hoverinfo": "skip",
+            "xaxis": _axis("x", place),
+            "yaxis": _axis("y", place),
+        }
+    ]
+
+
+def _heading(x: float, name: str, caption: str, colour: str) -> dict[str, Any]:
+    text = f"<b>{name}</b>" + (f"<br><span style='font-size:12px;color:{INK}'>{caption}</span>" if caption else "")
+    at = {"x": x, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "yshift": 2}
+    return at | {"text": text, "showarrow": False, "font": {"color": colour, "size": 15}}
+
+
+def _plane_name(text: str, y: float) -> dict[str, Any]:
+    at = {"x": 0, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "middle", "xshift": -3}
+    return at | {"text": text, "textangle": -90, "showarrow": False, "font": {"color": INK, "size": 12}}
+
+
+def _bound(scale: Scale) -> str:
+    eps = f"±{(scale.eps or 1 / 255) * 255:.3g}/255"
+    return eps if scale.span == 1 else f"{eps} = ±{scale.bound:.3g} {scale.unit}"
+
+
+def _colour_bar(scale: Scale) -> dict[str, Any]:
+    """The scale of the differences; it hangs on a point that is not drawn."""
+    in_scan = scale.span != 1
+    bound = scale.bound if in_scan else scale.bound * 255
+    title = f"change, {scale.unit or 'grey levels'}" if in_scan else "change, n/255"
+    bar = {"title": {"text": title, "side": "right"}, "thickness": 10, "len": 0.9, "nticks": 5, "x": 1.005, "xpad": 4}
+    marker = {"color": [0], "cmin": -bound, "cmax": bound, "colorscale": "RdBu_r", "showscale": True, "colorbar": bar}
+    return {"type": "scatter", "x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "marker": marker}
+
+
+def _frames(
+    data: list[dict[str, Any]], overlays: list[int], row: Row, labels: Mapping[str, str], role: str
+) -> list[dict[str, Any]]:
+    """Two frames, "clean" and the role: the clean picture over the other one is seen or not, and a word says which. Adds the word."""
+    (left, right), (top, bottom) = _ranges(row)
+    place = {key: data[overlays[0]][key] for key in ("xaxis", "yaxis")}
+    word = {
+        "type": "scatter",
+        "mode": "text",
+        "x": [left + 0.03 * (right - left)],
+        "y": [top + 0.04 * (bottom - top)],
+        "textposition": "bottom right",
+        "textfont": {"color": "white", "size": 14, "shadow": SHADOW},
+        "hoverinfo": "skip",
+    }
+    data.append(word | place | {"text": [""]})
+    states = {"clean": (1, f"<b>{labels['clean']}</b>"), role: (0, f"<b>{labels[role]}</b>")}
+    return [
+        {
+            "name": name,
+            "traces": [*overlays, len(data) - 1],
+            "data": [*({"type": "image", "opacity": opacity} for _ in overlays), {"type": "scatter", "text": [text]}],
+        }
+        for name, (opacity, text) in states.items()
+    ]
+
+
+def _buttons(labels: Mapping[str, str], role: str, inner: float) -> dict[str, Any]:
+    """Blink and stop, and both states by hand, for those whom motion disturbs: nothing moves before a button is pressed."""
+
+    def play(frames: list[str], duration: int) -> list[Any]:
+        timing = {"frame": {"duration": duration, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
+        return [frames, timing]
+
+    wanted = {
+        f"▶ Blink {labels['clean']} / {labels[role]}": play(["clean", role] * (BLINKS // 2), BLINK_MS),
+        "■ Stop": play([role], 0),
+        f"Show {labels['clean']}": play(["clean"], 0),
+        f"Show {labels[role]}": play([role], 0),
+    }
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "showactive": False,
+        "x": 0,
+        "y": -10 / inner,
+        "xanchor": "left",
+        "yanchor": "top",
+        "pad": {"t": 0, "r": 0},
+        "bgcolor": "rgba(127,127,127,0.12)",
+        "bordercolor": INK,
+        "font": {"color": INK, "size": 12},
+        "buttons": [{"label": label, "method": "animate", "args": args} for label, args in wanted.items()],
+    }

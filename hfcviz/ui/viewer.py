@@ -1,0 +1,196 @@
+"""The scan, its attacked versions and what was added, to be scrolled, windowed and blinked; it alone is drawn again when one does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from hfcviz import panels, plane_figures, planes, windows
+from hfcviz.grids import Shown
+from hfcviz.outcome import Outcome
+from hfcviz.scans import Window, sides
+from hfcviz.ui import views
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+THREE = "three planes"
+CUSTOM = "own level and width"
+BOTH = "both"
+HELP = {
+    "view": "Three planes through one crosshair, or one of them.",
+    "window": "Which values are shown black and white. It changes what you see, never what the network gets.",
+    "changes": "Whose difference from the scan is shown, on one scale centred at zero.",
+    "radiological": "The patient's right on the left of axial and coronal planes, as radiologists read them. Off: neurological, the "
+    "other way round. Sagittal planes look the same in both.",
+    "blink": "Buttons below the pictures let scan and attacked scan take turns in one place: the eye sees what moves. "
+    "It stops by itself after ten seconds.",
+    "zoom": "About the crosshair, the same in every picture. Wheel and mouse zoom too, until the slice changes.",
+    "slice": "Drag, or use the arrow keys. The crosshair follows in the other planes. It starts in the middle of the body.",
+    "level": "The value in the middle of the grey scale, in the scan's units.",
+    "width": "How many units lie between black and white.",
+}
+
+
+@st.fragment
+def viewer(outcome: Outcome, seen: Shown, names: tuple[str, ...], bundle: str) -> None:
+    """Pictures with their controls; a slider redraws nothing else on the page."""
+    key = f"{bundle}.{outcome.recipe['scan']['sha256'][:8]}"
+    if seen.scan.image.ndim == 4:
+        _volume(outcome, seen, names, key)
+    else:
+        _image(outcome, seen, names, key)
+
+
+def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
+    pictures = st.container()  # what one came for stands first
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        window = _window(windows_of(seen), key)
+        blink = _blink(outcome, key)
+        st.caption(grid_line(seen))
+    with pictures:
+        if seen.own or blink or window != seen.placement.window:
+            figure = panels.slices_figure(outcome, seen, names, panels.centre(seen), window=window, blink=blink)
+            _draw(figure, _alt(outcome, "the scan"))
+            return
+        with views.side_by_side():
+            versions, changes = st.container(key="wide_images"), st.container(key="side_images")
+        with versions:
+            about = "The scan and its attacked versions in one grey window."
+            views.chart(panels.scan_figure(outcome, names, seen.scan.affine), "scan", about)
+        with changes:
+            about = "What each attack added, on one zero-centred scale."
+            views.chart(panels.difference_figure(outcome), "difference", about)
+
+
+def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
+    labels, roles = panels.role_labels(outcome), panels.attacked(outcome)
+    scan = seen.scan
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        view = st.segmented_control(
+            "View", [THREE, *planes.PLANES], default=THREE, key=f"view.{key}", required=True, help=HELP["view"]
+        )
+        window = _window(windows_of(seen), key)
+        changes = roles
+        if len(roles) > 1:
+            chosen = st.segmented_control(
+                "Difference",
+                [*roles, BOTH],
+                default=roles[-1],
+                format_func=lambda role: labels.get(role, role),
+                key=f"changes.{key}",
+                required=True,
+                help=HELP["changes"],
+            )
+            changes = roles if chosen == BOTH else [chosen or roles[-1]]
+        zoom = st.select_slider("Zoom", [1.0, 1.5, 2.0, 3.0, 4.0, 6.0], key=f"zoom.{key}", help=HELP["zoom"], width=140)
+        radiological = st.toggle("Radiological", value=True, key=f"radiological.{key}", help=HELP["radiological"])
+        blink = _blink(outcome, key)
+    index = _sliders(seen, key)
+    shown = list(planes.PLANES) if view in (THREE, None) else [view]
+    figure = panels.slices_figure(
+        outcome,
+        seen,
+        names,
+        index,
+        names=shown,
+        radiological=radiological,
+        window=window,
+        changes=changes,
+        zoom=zoom,
+        blink=blink,
+    )
+    _draw(figure, _alt(outcome, ", ".join(shown)))
+    order = "radiological order" if radiological else "neurological order"
+    unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
+    st.caption(f"{panels.crosshair_line(outcome, seen, index)} {grid_line(seen)} Shown in {order}.{unknown}")
+
+
+def _draw(figure: go.Figure, alt: str) -> None:
+    """The figure in its own proportions, as wide as the page."""
+    shape = f"{plane_figures.WIDTH} / {figure.layout.height}"
+    # Plotly knows no height that follows the width; the box does. Below its least width, the page scrolls it sideways.
+    st.html(
+        f"<style>.st-key-planes_box {{aspect-ratio: {shape}; min-width: 560px}} .st-key-planes_scroll {{overflow-x: auto}}</style>"
+    )
+    with st.container(key="planes_scroll"), st.container(key="planes_box"):
+        views.chart(figure, "planes", alt, height="stretch")
+
+
+def _sliders(seen: Shown, key: str) -> tuple[int, int, int]:
+    """The voxel under the crosshair, from a slider for each plane."""
+    scan, index = seen.scan, list(_centre(seen, key))
+    for place, (name, axis) in zip(st.columns(3), planes.PLANES.items(), strict=True):
+        count = scan.image.shape[axis + 1]
+        mm = None if scan.affine is None else planes.along(scan.affine, scan.image.shape[1:], axis)
+        index[axis] = place.select_slider(
+            f"{name.capitalize()} slice" + ("" if mm is None else ", mm"),
+            list(range(count)),
+            value=index[axis],
+            format_func=lambda number, mm=mm: str(number) if mm is None else mm[number],
+            key=f"slice.{name}.{key}",
+            help=HELP["slice"],
+        )
+    return index[0], index[1], index[2]
+
+
+def _centre(seen: Shown, key: str) -> tuple[int, ...]:
+    """Where the crosshair starts, worked out once for a scan."""
+    kept = st.session_state.get("centre")
+    if kept is None or kept[0] != key:
+        kept = st.session_state.centre = (key, panels.centre(seen))
+    found: tuple[int, ...] = kept[1]
+    return found
+
+
+def windows_of(seen: Shown) -> dict[str, Window]:
+    """The windows that suit what is shown."""
+    kept = st.session_state.get("windows")
+    if kept is None or kept[0] is not seen:
+        scan = seen.scan
+        offered = windows.offered(
+            scan.image, seen.placement.window, modality=scan.modality, unit=scan.unit, header=scan.windows
+        )
+        kept = st.session_state.windows = (seen, offered)
+    found: dict[str, Window] = kept[1]
+    return found
+
+
+def _window(options: dict[str, Window], key: str) -> Window:
+    name = st.selectbox("Window", [*options, CUSTOM], key=f"window.{key}", help=HELP["window"], width=230)
+    if name in options:
+        return options[name]
+    low, high = next(iter(options.values()))
+    level = st.number_input("Level", value=(low + high) / 2, key=f"level.{key}", help=HELP["level"], width=130)
+    width = st.number_input(
+        "Width", min_value=1e-6, value=high - low, key=f"width.{key}", help=HELP["width"], width=130
+    )
+    return windows.from_level(level, width)
+
+
+def _blink(outcome: Outcome, key: str) -> str | None:
+    """The role that takes turns with the scan: the last, which has the constraint where there is one."""
+    wanted = st.toggle("Blink", key=f"blink.{key}", help=HELP["blink"])
+    return panels.attacked(outcome)[-1] if wanted else None
+
+
+def grid_line(seen: Shown) -> str:
+    """Which grid is shown."""
+    scan = seen.scan
+    what = "voxels" if scan.image.ndim == 4 else "pixels"
+    size = f"{sides(scan.image.shape[1:])} {what}"
+    if scan.spacing is not None:
+        size += f" of {' x '.join(f'{mm:.3g}' for mm in scan.spacing)} mm"
+    if not seen.own:
+        return f"Shown on the network's grid, {size}."
+    network = sides(seen.placement.input_shape[1:])
+    return (
+        f"Shown on the scan's own grid, {size}; changes are brought back from the network's {network} by interpolation."
+    )
+
+
+def _alt(outcome: Outcome, what: str) -> str:
+    labels = panels.role_labels(outcome)
+    names = ", ".join(labels[role] for role in ["clean", *panels.attacked(outcome)])
+    return f"{what}: {names} and what was added, at one place, in one window."

@@ -1,0 +1,36 @@
+"""Which values are shown black and white. A display window changes what people see, never what a network gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfcviz.scans import Window, percentiles
+
+CT_WINDOWS = {"lung": (-600, 1500), "mediastinum": (50, 350), "bone": (400, 1800), "brain": (40, 80)}
+"""(level, width) in HU, as on Radiopaedia's page "Windowing (CT)", https://radiopaedia.org/articles/windowing-ct."""
+
+
+def from_level(level: float, width: float) -> Window:
+    """(low, high) of a level and a width."""
+    return level - width / 2, level + width / 2
+
+
+def offered(
+    image: np.ndarray, network: Window, *, modality: str = "", unit: str = "", header: Sequence[tuple[str, Window]] = ()
+) -> dict[str, Window]:
+    """Windows to choose from, by the name that people read; the first is what the network sees.
+
+    The header's own windows follow, then for CT (values in HU) the usual presets, for all else percentiles, and the full range.
+    """
+    found = {"as the network sees it": network}
+    found |= {f"header: {label}": window for label, window in header}
+    if unit == "HU" or (modality == "CT" and not unit):
+        found |= {f"CT {name}": from_level(*values) for name, values in CT_WINDOWS.items()}
+    else:
+        pairs = ((0.5, 99.5), (2, 98))
+        found |= {f"percentiles {least:g} to {most:g}": percentiles(image, least, most) for least, most in pairs}
+    low, high = float(image.min()), float(image.max())
+    found["full range"] = (low, high if high > low else low + 1)
+    return {name: window for name, window in found.items() if window[0] < window[1]}

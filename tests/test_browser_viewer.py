@@ -1,0 +1,142 @@
+"""The viewer in a real browser, on a large volume: what is on the screen, and how long a new slice takes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.scrolling import CLOCK, example, served
+
+WAIT = 60_000
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(chromium, address) -> Iterator:
+    """The viewer alone, one page for all tests in their order; they fail if the console reports an error."""
+    page = chromium.new_context(viewport={"width": 1440, "height": 1200}).new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector(".js-plotly-plot image", timeout=WAIT)
+    page.wait_for_timeout(800)
+    yield page
+    page.context.close()
+    assert not complaints
+
+
+def pictures(page) -> list[np.ndarray]:
+    """The pictures as they were sent, in the order of rows and columns."""
+    links = page.locator(".js-plotly-plot image").evaluate_all(
+        "all => all.map(one => one.getAttribute('href') || one.getAttribute('xlink:href'))"
+    )
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))).convert("L")) for link in links]
+
+
+def on_screen(page, number: int) -> np.ndarray:
+    """What the screen shows where a picture stands."""
+    content = page.locator(".js-plotly-plot image").nth(number).screenshot()
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+
+
+def changed(page, before: list[np.ndarray]) -> list[np.ndarray]:
+    """The pictures, once the first of them is another one."""
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        now = pictures(page)
+        if now and (now[0].shape != before[0].shape or not np.array_equal(now[0], before[0])):
+            return now
+    pytest.fail("the pictures stay as they were")
+
+
+def test_a_slice_is_scrolled_with_the_keyboard_and_is_the_one_of_the_volume(page, capsys):
+    _, seen = example()
+    before = pictures(page)
+    assert len(before) == 12
+    slider, times = page.get_by_role("slider", name="Axial slice").first, []
+    slider.focus()
+    for _ in range(6):
+        page.evaluate(CLOCK)
+        slider.press("ArrowRight")
+        page.wait_for_function("window.elapsed > 0", timeout=WAIT)
+        times.append(page.evaluate("window.elapsed"))
+        page.wait_for_timeout(300)
+    after = pictures(page)
+    values = seen.scan.image[0, :, :, 89 + 6]
+    expected = np.clip((values.T[::-1, ::-1] + 160) / 400 * 255, 0, 255)
+    assert np.abs(after[0] - expected).max() <= 1
+    assert not np.array_equal(after[0], before[0]) and np.array_equal(after[4], before[4]), "coronal stays"
+    with capsys.disabled():
+        print(f"\nfrom key press to new slices, 3 planes of 256 x 256 x 180: median {statistics.median(times):.0f} ms")
+
+
+def test_the_screen_shows_the_lesion_at_the_patients_right_front_until_the_convention_is_changed(page):
+    """It lies at R 32 mm, A 47 mm, S 21 mm, a bright ball in the head."""
+    page.get_by_role("combobox", name="Window").first.click()
+    before = pictures(page)
+    page.get_by_role("option", name="CT brain").click()
+    changed(page, before)
+    page.wait_for_timeout(800)
+
+    def side(picture: np.ndarray) -> tuple[bool, bool]:
+        """Whether the brightest part of the inner half is left of the middle, and above it."""
+        rows, columns = picture.shape
+        inner = picture[rows // 5 : -rows // 5, columns // 5 : -columns // 5]
+        blocks = inner[: len(inner) // 8 * 8, : inner.shape[1] // 8 * 8]
+        blocks = blocks.reshape(len(blocks) // 8, 8, -1, 8).mean((1, 3))
+        row, column = np.unravel_index(blocks.argmax(), blocks.shape)
+        return bool(column < blocks.shape[1] / 2), bool(row < len(blocks) / 2)
+
+    assert side(on_screen(page, 0)) == (True, True)
+    before = pictures(page)
+    page.get_by_text("Radiological", exact=True).click()
+    after = changed(page, before)
+    page.wait_for_timeout(800)
+    assert side(on_screen(page, 0)) == (False, True)
+    for number in range(12):
+        expected = before[number] if number >= 8 else before[number][:, ::-1]
+        assert np.array_equal(after[number], expected), "axial and coronal planes are mirrored, sagittal ones are not"
+    texts = page.locator(".js-plotly-plot .textpoint").all_text_contents()
+    assert "".join(texts[:4]) == "ARPL"
+
+
+def test_proportions_on_the_screen_are_those_of_the_patient(page):
+    box = page.locator(".js-plotly-plot image").nth(4).bounding_box()
+    assert box["width"] / box["height"] == pytest.approx((256 * 0.9) / (180 * 1.2), rel=0.02)
+
+
+def test_scan_and_attack_take_turns_in_the_browser_alone(page):
+    page.get_by_text("Blink", exact=True).click()
+    page.get_by_text("Show scan").first.wait_for(timeout=WAIT)
+    page.wait_for_timeout(800)
+
+    def seen() -> list[str]:
+        return page.locator(".js-plotly-plot image").evaluate_all(
+            "all => all.map(one => getComputedStyle(one).opacity)"
+        )
+
+    assert seen().count("0") == 3 and len(seen()) == 15
+    page.get_by_text("Show scan").click()
+    page.wait_for_timeout(800)
+    assert seen().count("0") == 0
+    page.get_by_text("Show PGD+HFC").click()
+    page.wait_for_timeout(800)
+    assert seen().count("0") == 3
+    page.get_by_text("Blink scan / PGD+HFC").click()
+    states = set()
+    for _ in range(12):
+        states.add(seen().count("0"))
+        page.wait_for_timeout(150)
+    assert states == {0, 3}
