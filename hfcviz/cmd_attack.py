@@ -32,7 +32,8 @@ def declare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "scan",
         metavar="SCAN",
-        help=f"PNG, JPEG, DICOM or NIfTI file, or {BUNDLED}ID for an image of the bundle's data set, such as {BUNDLED}test-0007",
+        help="file, folder or zip of one scan (PNG, JPEG, TIFF, DICOM, NIfTI, NRRD, MetaImage, NumPy), or "
+        f"{BUNDLED}ID for one of the bundle's data set, such as {BUNDLED}test-0007",
     )
     command.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for the files; other files in it stay"
@@ -49,6 +50,7 @@ def declare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--slice", metavar="INDEX", type=int, help="of a volume, along the axis; default: the middle of the body"
     )
+    command.add_argument("--volume", metavar="N", type=int, help="which volume of a file of several, counted from 0")
     command.add_argument(
         "--window", metavar=("LOW", "HIGH"), nargs=2, type=float, help="values of the file shown black and white"
     )
@@ -56,7 +58,7 @@ def declare(command: argparse.ArgumentParser) -> None:
         "--bundle",
         metavar="NAME",
         default="brain2d",
-        help="network, data set and cohort: brain2d (default), chest, or a folder of your own",
+        help="network, data set and cohort: brain2d (default), brain3d, chest, or a folder of your own",
     )
     command.add_argument(
         "--json", metavar="-", choices=["-"], help="print the report to standard output in place of the table"
@@ -151,14 +153,14 @@ def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarra
 
     slicing = arguments.slice is not None or arguments.axis is not None
     if arguments.scan.startswith(BUNDLED):
-        if slicing or arguments.window:
+        if slicing or arguments.window or arguments.volume is not None:
             raise InputError(
-                f"--slice, --axis and --window must come with a file; got {arguments.scan}: leave them out."
+                f"--slice, --axis, --volume and --window must come with a file; got {arguments.scan}: leave them out."
             )
         sample = arguments.scan.removeprefix(BUNDLED)
         x, label = bundle.dataset.sample(sample)
         return x, sample, (f"the true class of {sample} is {label}.",), None
-    scan = readers.read(Path(arguments.scan))
+    scan = readers.read(Path(arguments.scan), volume=arguments.volume)
     shape = bundle.classifier.input_shape
     if slicing or (scan.image.ndim == 4 and len(shape) == 3):
         scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)

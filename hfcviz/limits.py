@@ -49,6 +49,14 @@ _catcher: warnings.catch_warnings | None = None
 _before: list[tuple[logging.Logger, str, Any]] = []
 
 
+class ChooseVolume(InputError):
+    """A file holds `count` volumes, and none was chosen."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 def label_of(name: str, otherwise: str = "The file") -> str:
     """A file's name for people: its last part, printable, of at most 80 characters."""
     last = re.split(r"[\\/]", name)[-1]
@@ -137,10 +145,13 @@ def check_bytes(label: str, size: int, most: int = MAX_BYTES) -> None:
 
 
 def pick(label: str, count: int, volume: int | None) -> int:
-    """Which of `count` volumes of a file is read: the only one, or the chosen one; InputError where none or a wrong one is chosen."""
+    """Which of `count` volumes of a file is read: the only one, or the chosen one; ChooseVolume where none is chosen, InputError
+    for a wrong one.
+    """
     if volume is None and count > 1:
-        raise InputError(
-            f"{label} holds {count} volumes, but one is read at a time; choose Volume (--volume) 0 to {count - 1}."
+        raise ChooseVolume(
+            f"{label} holds {count} volumes, but one is read at a time; choose Volume (--volume) 0 to {count - 1}.",
+            count,
         )
     if not 0 <= (volume or 0) < count:
         raise InputError(f"The volume of {label} must be between 0 and {count - 1}; got {volume}.")

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from hfcviz import readers, scans
 from hfcviz.activations import extract
 from hfcviz.bundle import BUNDLES, Bundle
 from hfcviz.checks import Check, preflight
 from hfcviz.datasets import Dataset, load_dataset
-from hfcviz.metrics import percentile_rank
 from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress
 from hfcviz.ui import state
@@ -22,14 +20,7 @@ PAGE = 24
 """Thumbnails shown at a time."""
 CHECKED = 64
 """Test scans that the checks look at."""
-PLANES = ["sagittal", "coronal", "axial"]
 SIGNS = {"ok": ":material/check_circle:", "warning": ":material/warning:", "problem": ":material/error:"}
-
-
-def _use(scan: state.ChosenScan) -> None:
-    st.session_state.scan = scan
-    st.session_state.job_message = None
-    st.switch_page("hfcviz/ui/pages/explore.py")
 
 
 def task() -> None:
@@ -88,7 +79,7 @@ def gallery(bundle: Bundle) -> None:
             with st.container(width=140, gap="small"):
                 st.image(state.thumbnail(scan.x), width="stretch", alt=f"{scan.name}, {scan.label}")
                 if st.button(f"{scan.label}", key=f"use.{scan.name}", help=f"Use {scan.name}", width="stretch"):
-                    _use(scan)
+                    state.use(scan)
 
 
 def _load_images(bundle: Bundle) -> None:
@@ -150,55 +141,6 @@ def _same_scans(bundle: Bundle, data: Dataset, rows: list[int]) -> bool:
     seen = extract(bundle.classifier, np.stack([data.sample(bundle.reference.ids[row])[0] for row in rows]))
     then = bundle.reference.cohort["clean"].take(rows)
     return all(np.allclose(seen.layers[name], then.layers[name], rtol=0.02, atol=0.02) for name in seen.layers)
-
-
-def upload(bundle: Bundle) -> None:
-    """A file of one's own, prepared for the network and shown before it is used."""
-    file = st.file_uploader(
-        "PNG, JPEG, DICOM or NIfTI (for a volume, choose a slice)",
-        key="upload",
-        help="The content decides what a file is, not its name. It stays on this machine; patients' names are not read.",
-    )
-    if file is None:
-        return
-    try:
-        scan = readers.read(file.getvalue(), file.name)
-        if len(scan.image.shape) == 4 and len(bundle.classifier.input_shape) == 3:
-            plane = st.segmented_control("Plane", PLANES, default="axial", required=True) or "axial"
-            axis = PLANES.index(plane)
-            count = scan.image.shape[1 + axis]
-            index = st.slider("Slice", 0, count - 1, count // 2)
-            scan = scans.take_slice(scan, axis, index)
-        x = scans.prepare(scan, bundle.classifier.input_shape)
-    except InputError as error:
-        st.error(str(error), icon=":material/error:")
-        return
-    picture, text = st.columns([1, 2], vertical_alignment="center")
-    picture.image(state.thumbnail(x), width=260, alt="the scan as the network sees it")
-    with text:
-        for notice in scan.notices:
-            st.warning(notice)
-        _judge(bundle, x)
-        if st.button("Use this scan", type="primary", icon=":material/arrow_forward:"):
-            _use(state.ChosenScan(scan.name, x, scan=scan))
-
-
-def _judge(bundle: Bundle, x: np.ndarray) -> None:
-    """What the network says of the scan, and whether it is the kind of scan that the network knows."""
-    seen = extract(bundle.classifier, x[None])
-    names = bundle.classifier.class_names
-    st.markdown(f"The network sees **{names[int(seen.predicted[0])]}** ({seen.confidence[0]:.1%}).")
-    ranks = {
-        name: float(percentile_rank(one.score(seen), one.calibration_scores)[0])
-        for name, one in bundle.reference.detectors(("GMM", "MAHA")).items()
-    }
-    odd = [f"{name}: {rank:.0f} %" for name, rank in ranks.items() if rank > 99]
-    if odd:
-        st.warning(
-            f"This scan is unlike the scans that the network was trained on: more unusual than nearly all clean "
-            f"ones ({', '.join(odd)}). "
-            f"The prediction means little, and detectors may flag the unchanged scan. {bundle.source_note}"
-        )
 
 
 def model(bundle: Bundle) -> None:

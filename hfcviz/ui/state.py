@@ -119,6 +119,13 @@ def scan_of(scan_id: str) -> ChosenScan | None:
         return None
 
 
+def use(scan: ChosenScan) -> None:
+    """Go on to the Explore page with this scan."""
+    st.session_state.scan = scan
+    st.session_state.job_message = None
+    st.switch_page("hfcviz/ui/pages/explore.py")
+
+
 def remember(scan: ChosenScan) -> None:
     """Keep what is about to be attacked, so that its outcome can be shown on the scan's own grid; in this session only."""
     kept: dict[str, ChosenScan] = st.session_state.origins

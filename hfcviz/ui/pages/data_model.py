@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from hfcviz.ui import data_views, state
+from hfcviz.ui import data_views, state, upload
 
 st.title("Data & model")
 st.markdown(
@@ -11,10 +11,10 @@ st.markdown(
 )
 data_views.task()
 bundle = state.bundle()
-gallery, upload, model = st.tabs(["Test scans", "A scan of your own", "Model and checks"], key="data_tab")
+gallery, own, model = st.tabs(["Test scans", "A scan of your own", "Model and checks"], key="data_tab")
 with gallery:
     data_views.gallery(bundle)
-with upload:
-    data_views.upload(bundle)
+with own:
+    upload.upload(bundle)
 with model:
     data_views.model(bundle)
