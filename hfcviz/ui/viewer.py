@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 THREE = "three planes"
 CUSTOM = "own level and width"
 BOTH = "both"
+KEEP: dict[str, Any] = {"persist_state": "session"}
+"""So that another page and back leaves the view as it was."""
 HELP = {
     "view": "Three planes through one crosshair, or one of them.",
     "window": "Which values are shown black and white. It changes what you see, never what the network gets.",
@@ -36,7 +38,8 @@ HELP = {
 @st.fragment
 def viewer(outcome: Outcome, seen: Shown, names: tuple[str, ...], bundle: str) -> None:
     """Pictures with their controls; a slider redraws nothing else on the page."""
-    key = f"{bundle}.{outcome.recipe['scan']['sha256'][:8]}"
+    # Slices and windows differ between scans, and between the two grids of one.
+    key = f"{bundle}.{outcome.recipe['scan']['sha256'][:8]}.{'x'.join(map(str, seen.scan.image.shape[1:]))}"
     if seen.scan.image.ndim == 4:
         _volume(outcome, seen, names, key)
     else:
@@ -69,7 +72,7 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
     scan = seen.scan
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         view = st.segmented_control(
-            "View", [THREE, *planes.PLANES], default=THREE, key=f"view.{key}", required=True, help=HELP["view"]
+            "View", [THREE, *planes.PLANES], default=THREE, key=f"view.{key}", required=True, help=HELP["view"], **KEEP
         )
         window = _window(windows_of(seen), key)
         changes = roles
@@ -82,10 +85,15 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
                 key=f"changes.{key}",
                 required=True,
                 help=HELP["changes"],
+                **KEEP,
             )
             changes = roles if chosen == BOTH else [chosen or roles[-1]]
-        zoom = st.select_slider("Zoom", [1.0, 1.5, 2.0, 3.0, 4.0, 6.0], key=f"zoom.{key}", help=HELP["zoom"], width=140)
-        radiological = st.toggle("Radiological", value=True, key=f"radiological.{key}", help=HELP["radiological"])
+        zoom = st.select_slider(
+            "Zoom", [1.0, 1.5, 2.0, 3.0, 4.0, 6.0], key=f"zoom.{key}", help=HELP["zoom"], width=140, **KEEP
+        )
+        radiological = st.toggle(
+            "Radiological", value=True, key=f"radiological.{key}", help=HELP["radiological"], **KEEP
+        )
         blink = _blink(outcome, key)
     index = _sliders(seen, key)
     shown = list(planes.PLANES) if view in (THREE, None) else [view]
@@ -131,6 +139,7 @@ def _sliders(seen: Shown, key: str) -> tuple[int, int, int]:
             format_func=lambda number, mm=mm: str(number) if mm is None else mm[number],
             key=f"slice.{name}.{key}",
             help=HELP["slice"],
+            **KEEP,
         )
     return index[0], index[1], index[2]
 
@@ -158,20 +167,20 @@ def windows_of(seen: Shown) -> dict[str, Window]:
 
 
 def _window(options: dict[str, Window], key: str) -> Window:
-    name = st.selectbox("Window", [*options, CUSTOM], key=f"window.{key}", help=HELP["window"], width=230)
+    name = st.selectbox("Window", [*options, CUSTOM], key=f"window.{key}", help=HELP["window"], width=230, **KEEP)
     if name in options:
         return options[name]
     low, high = next(iter(options.values()))
-    level = st.number_input("Level", value=(low + high) / 2, key=f"level.{key}", help=HELP["level"], width=130)
+    level = st.number_input("Level", value=(low + high) / 2, key=f"level.{key}", help=HELP["level"], width=130, **KEEP)
     width = st.number_input(
-        "Width", min_value=1e-6, value=high - low, key=f"width.{key}", help=HELP["width"], width=130
+        "Width", min_value=1e-6, value=high - low, key=f"width.{key}", help=HELP["width"], width=130, **KEEP
     )
     return windows.from_level(level, width)
 
 
 def _blink(outcome: Outcome, key: str) -> str | None:
     """The role that takes turns with the scan: the last, which has the constraint where there is one."""
-    wanted = st.toggle("Blink", key=f"blink.{key}", help=HELP["blink"])
+    wanted = st.toggle("Blink", key=f"blink.{key}", help=HELP["blink"], **KEEP)
     return panels.attacked(outcome)[-1] if wanted else None
 
 
