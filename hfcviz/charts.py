@@ -57,8 +57,9 @@ def depth_strip(
         zeroline=False,
     )
     figure.update_xaxes(title="layer, from input to output")
+    # Above, as names of layers may be long and then stand aslant.
     return dressed(
-        figure, 370, legend={"orientation": "h", "yanchor": "top", "y": -0.42, "x": 0, "traceorder": "normal"}
+        figure, 370, legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "traceorder": "normal"}
     )
 
 

@@ -106,8 +106,12 @@ def has_images() -> bool:
 
 def images() -> Dataset | None:
     """The labelled images of the chosen bundle: its own, or those that this session has loaded; None without any."""
-    found = st.session_state.images.get(st.session_state.bundle_name)
-    return bundle().dataset if found is None and bundle().source is not None else found
+    chosen = bundle()
+    found = st.session_state.images.get(chosen.name)
+    if found is not None or chosen.source is None:
+        return found
+    with st.spinner("Unpacking the images ...", show_time=True):  # once for the process
+        return chosen.dataset
 
 
 def scan_of(scan_id: str) -> ChosenScan | None:
