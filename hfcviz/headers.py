@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hfcviz.limits import MAX_DEFLATED, check_size, inflated
+from hfcviz.limits import MAX_DEFLATED, MAX_ELEMENTS, check_size, inflated
 from hfcviz.placement import plausible
 from hfcviz.settings import InputError
 
@@ -145,14 +146,23 @@ def _spacing(header: Any, groups: Groups) -> tuple[float, ...] | None:
 
 
 def _header(stream: BinaryIO, label: str) -> Any:
-    from pydicom import dcmread, filereader, uid
+    from pydicom import filereader, uid
 
     filereader.read_preamble(stream, True)
-    meta = filereader.read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    count = itertools.count(1)
+
+    def stop(tag: int, vr: str | None, length: int) -> bool:
+        if next(count) > MAX_ELEMENTS:  # each costs more memory and time than its bytes
+            raise InputError(f"{label} must have at most {MAX_ELEMENTS} elements, but it has more; export it again.")
+        return False
+
+    meta = filereader.read_dataset(
+        stream, False, True, stop_when=lambda *element: stop(*element) or element[0] >> 16 != 2
+    )
     syntax = meta.get("TransferSyntaxUID")
     if not syntax:
         stream.seek(0)
-        header: Any = dcmread(stream, force=True, specific_tags=TAGS.split())
+        header: Any = filereader.read_partial(stream, stop, force=True, specific_tags=_tags())
         implicit, little = header.original_encoding
         plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
         header.file_meta.TransferSyntaxUID = plain if little else uid.ExplicitVRBigEndian
@@ -168,7 +178,7 @@ def _header(stream: BinaryIO, label: str) -> Any:
     implicit, big = syntax == uid.ImplicitVRLittleEndian, syntax == uid.ExplicitVRBigEndian
     name = getattr(stream, "name", None)  # of a file on disk
     defer = DEFERRED if isinstance(name, str | os.PathLike) else None
-    header = filereader.read_dataset(stream, implicit, not big, defer_size=defer, specific_tags=_tags())
+    header = filereader.read_dataset(stream, implicit, not big, None, stop, defer, specific_tags=_tags())
     if defer:
         header.filename, header.fileobj_type, header.timestamp, header.buffer = str(name), open, None, None
     header.file_meta = meta

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import io
 import logging
 import math
 import os
@@ -28,6 +29,8 @@ MAX_TOTAL_BYTES = 2 * 2**30
 """Most bytes of all files of a folder or a zip."""
 MAX_DEFLATED = 128 * 2**20
 """Largest inflated content of a deflated DICOM: a file is seldom more than a few frames."""
+MAX_ELEMENTS = 20_000
+"""Most elements of a DICOM header."""
 MAX_VALUES = 2**27
 """Most values of a scan, pixels x channels: 512 x 512 x 512, or 512 MiB as float32."""
 MAX_TOTAL_VALUES = 2**29
@@ -158,29 +161,28 @@ def pick(label: str, count: int, volume: int | None) -> int:
     return volume or 0
 
 
-def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytearray:
+def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> bytes:
     """What data[start:] inflates to: at most one byte more than `most`, however long it goes on.
 
     kind: "gzip" (also of several members, RFC 1952), "zlib", "deflate" (raw, RFC 1951), "bzip2".
     """
     bits = {"gzip": 16 + zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS, "deflate": -zlib.MAX_WBITS}
-    content, view = bytearray(), memoryview(data)[start:]
-    while len(view) and len(content) <= most:
-        if kind == "gzip" and content and bytes(view[:2]) != b"\x1f\x8b":
+    content, view = io.BytesIO(), memoryview(data)[start:]
+    while len(view) and content.tell() <= most:
+        if kind == "gzip" and content.tell() and bytes(view[:2]) != b"\x1f\x8b":
             break  # zeros or a note behind the last member
         packer = bz2.BZ2Decompressor() if kind == "bzip2" else zlib.decompressobj(bits[kind])
         used = 0
-        while not packer.eof and len(content) <= most:
+        while not packer.eof and content.tell() <= most:
             rest = b"" if isinstance(packer, bz2.BZ2Decompressor) else packer.unconsumed_tail
             fresh = b"" if rest or used >= len(view) else bytes(view[used : used + PIECE])
             used += len(fresh)
-            got = packer.decompress(rest or fresh, min(PIECE * 16, most + 1 - len(content)))
-            content += got
+            got = content.write(packer.decompress(rest or fresh, min(PIECE * 16, most + 1 - content.tell())))
             if not (got or fresh or rest):
                 raise EOFError
-        if len(content) > most:
+        if content.tell() > most:
             break
         view = view[used - len(packer.unused_data) :]
         if kind != "gzip":
             break
-    return content
+    return content.getvalue()  # shared, not copied

@@ -61,7 +61,6 @@ def read_metaimage(data: bytes, label: str, volume: int | None, beside: Beside) 
         start = max(0, len(data) - size * count) if skip == -1 else skip
         if not 0 <= start <= len(data):
             raise ValueError
-    content: bytes | bytearray
     if header.get("compresseddata", "false").lower() in ("true", "1"):
         content = inflated(
             data, size * count, start=start, kind="gzip" if data[start : start + 2] == b"\x1f\x8b" else "zlib"
@@ -120,7 +119,7 @@ def _floats(header: dict[str, str], names: tuple[str, ...], count: int) -> np.nd
 
 
 def _by_itk(
-    content: bytes | bytearray,
+    content: bytes,
     shape: list[int],
     element: str,
     channels: int,

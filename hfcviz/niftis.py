@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,10 @@ def read_nifti(data: bytes, label: str, volume: int | None) -> Scan:
     """A volume of a NIfTI-1 or -2 file, plain or gzip (nifti.nimh.nih.gov). What follows the third axis are volumes."""
     import nibabel
 
-    def content_of(most: int) -> bytes | bytearray:
+    def content_of(most: int) -> bytes:
         return inflated(data, most) if data[:2] == b"\x1f\x8b" else data
 
-    head = bytes(content_of(540))
+    head = content_of(540)
     if b"ni" in (head[344:346], head[4:6]):
         raise InputError(
             f"{label} must hold its voxels, but it is one half of a .hdr and .img pair; save both as one .nii file."
@@ -41,7 +40,7 @@ def read_nifti(data: bytes, label: str, volume: int | None) -> Scan:
         )
     chosen = pick(label, count, volume)
     most = offset + size + 2**20  # programs append a little
-    content: Any = content_of(most)
+    content = content_of(most)
     if len(content) > most:
         raise InputError(
             f"{label} must end with its {size} bytes of voxels, but more than 1 MB follows; export or download it again."

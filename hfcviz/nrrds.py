@@ -110,9 +110,7 @@ def _nrrd_space(header: dict[str, Any], dimension: int) -> tuple[np.ndarray | No
     return vectors, SPACES.get(str(header.get("space", "")).lower())
 
 
-def _nrrd_payload(
-    data: bytes, start: int, header: dict[str, Any], size: int, label: str, beside: Beside
-) -> bytes | bytearray:
+def _nrrd_payload(data: bytes, start: int, header: dict[str, Any], size: int, label: str, beside: Beside) -> bytes:
     """The bytes of the voxels, inflated within what the header declares."""
     name = header.get("datafile")
     if name is not None:
@@ -122,7 +120,6 @@ def _nrrd_payload(
     skip, encoding = int(header.get("byteskip", 0)), str(header["encoding"]).lower()
     if skip < -1 or skip > MAX_BYTES:
         raise ValueError
-    content: bytes | bytearray
     packed = {"gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}.get(encoding)
     if packed:
         content = inflated(data, size + max(skip, 0), start=start, kind=packed)

@@ -141,9 +141,9 @@ def test_other_series_sizes_and_localizers_are_scans_of_their_own() -> None:
     first = ct_slices(VOXELS, places)
     other = ct_slices(stored_volume(8, 20, 12), along((0, 0, 1), 8), series="1.2.4")
     wide = ct_slices(stored_volume(8, 12, 16), along((0, 0, 1), 8))
-    scout = dicom(STORED, Modality="CT", SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    (scout,) = ct_slices(VOXELS[:1], along((0, 0, 1), 1), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     found = read_all(uploads([scout, *first, *other, *wide]))
-    assert [one.image.shape[1:] for one in found] == [(16, 24), (12, 16, 9), (12, 20, 8), (16, 12, 8)]
+    assert [one.image.shape[1:] for one in found] == [(16, 12), (12, 16, 9), (12, 20, 8), (16, 12, 8)]
     assert [one.name for one in found[1:]] == [f"IM0000 and 25 more, series {n}" for n in (2, 3, 4)]
     assert "of another size" in found[1].notices[0] and not found[2].notices
     with pytest.raises(InputError, match="holds 4 "):
@@ -250,6 +250,18 @@ def test_frames_at_the_same_places_are_volumes_to_choose_from() -> None:
     assert np.allclose(np.sort(second.image, axis=None), np.sort(pixels[12:], axis=None) * _slope(data), rtol=1e-6)
     with pytest.raises(InputError, match="between 0 and 1"):
         read(data, volume=2)
+
+
+def test_each_frame_has_its_own_slope() -> None:
+    data, pixels = enhanced()
+    ds = pydicom.dcmread(io.BytesIO(data))
+    for number, group in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        group.PixelValueTransformationSequence[0].RescaleSlope = 1 + number
+        group.PixelValueTransformationSequence[0].RescaleIntercept = -number
+    stream = io.BytesIO()
+    ds.save_as(stream)
+    expected = pixels * np.arange(1.0, 13)[:, None, None] - np.arange(12.0)[:, None, None]
+    assert np.array_equal(np.sort(read(stream.getvalue()).image, axis=None), np.sort(expected, axis=None))
 
 
 def _slope(data: bytes) -> np.float32:
