@@ -108,8 +108,8 @@ def test_the_screen_shows_the_lesion_at_the_patients_right_front_until_the_conve
     for number in range(12):
         expected = before[number] if number >= 8 else before[number][:, ::-1]
         assert np.array_equal(after[number], expected), "axial and coronal planes are mirrored, sagittal ones are not"
-    texts = page.locator(".js-plotly-plot .textpoint").all_text_contents()
-    assert "".join(texts[:4]) == "ARPL"
+    letters = "".join(page.locator(".js-plotly-plot .textpoint").all_text_contents())
+    assert letters == "ARPL" * 4 + "SRIL" * 4 + "SPIA" * 4, "top, right, bottom, left of each picture"
 
 
 def test_proportions_on_the_screen_are_those_of_the_patient(page):

@@ -221,10 +221,15 @@ def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
 def _files(seen: Shown, role: str, label: str, clean: np.ndarray, x: np.ndarray) -> None:
     """One attacked scan and what was added to it: of an image as the network sees it, and on the scan's grid where that is known."""
     if x.ndim == 3:
-        _download("Attacked scan (PNG, 16 bit)", exports.png(x), f"{label}.png", "As the network sees it.")
+        _download("Attacked scan (PNG, 16 bit)", lambda: exports.png(x), f"{label}.png", "As the network sees it.")
     if x.ndim == 3 and len(x) == 1:
         about = "Black is -1, white is 1, and the grey between, 32768 of 65535, is no change."
-        _download("Perturbation (PNG, 16 bit)", exports.perturbation_png(x - clean), f"{label} perturbation.png", about)
+        _download(
+            "Perturbation (PNG, 16 bit)",
+            lambda: exports.perturbation_png(x - clean),
+            f"{label} perturbation.png",
+            about,
+        )
     grid = "the scan's own grid, in its units" if seen.own else "the network's grid, in its range from 0 to 1"
     for name, make in exports.files(seen, role, f"{label} ").items():
         what = "Perturbation" if "perturbation" in name else "Attacked scan"
