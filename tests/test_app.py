@@ -358,6 +358,7 @@ def test_volumes_are_chosen_by_a_picture_and_run(volumes):
     name = chosen.key.removeprefix("use.")
     chosen.click().run()
     assert volumes.session_state["scan"].name == name and volumes.session_state["scan"].x.shape == (1, 64, 64, 64)
+    volumes.switch_page("hfcviz/ui/pages/explore.py").run()
     volumes.number_input(key="attack.PGD.brain3d.steps").set_value(2).run()
     button(volumes, "Run").click().run()
     settle(volumes)
