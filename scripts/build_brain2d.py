@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import zipfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -217,14 +218,15 @@ def acquire(rng: np.random.Generator, image: np.ndarray, bright: float) -> np.nd
     return np.round(np.clip(scanned, 0, 1) * 255).astype(np.uint8)
 
 
-def build() -> dict[str, np.ndarray]:
-    """All splits as arrays named in the MedMNIST way. A slice knows its own seed, so any number of processes gives the same."""
-    make = partial(simulate, load_anatomy())
+def build(make: Callable[[int, bool], np.ndarray], splits: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray]:
+    """All splits as arrays named in the MedMNIST way, from what makes the scan of a seed, with a lesion or without. A scan knows
+    its own seed, so any number of processes gives the same.
+    """
     arrays = {}
-    for split, (first, count) in SPLITS.items():
+    for split, (first, count) in splits.items():
         labels = np.arange(count) % 2
         with ProcessPoolExecutor() as pool:
-            images = pool.map(make, range(first, first + count), labels.astype(bool).tolist(), chunksize=20)
+            images = pool.map(make, range(first, first + count), labels.astype(bool).tolist(), chunksize=5)
             arrays[f"{split}_images"] = np.stack(list(images))
         arrays[f"{split}_labels"] = labels.astype(np.uint8)[:, None]
     arrays["class_names"] = np.array(CLASS_NAMES)
@@ -259,7 +261,7 @@ def main() -> None:
         Image.fromarray(contact_sheet(np.stack(images))).save(arguments.sheet)
         return
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write(arguments.out, build())
+    write(arguments.out, build(partial(simulate, load_anatomy()), SPLITS))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -10,7 +10,6 @@ again alone and no split shares a draw with another. Run from the repository roo
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from scripts.build_brain2d import Anatomy, contact_sheet, load_anatomy, step, write
+from scripts.build_brain2d import Anatomy, build, contact_sheet, load_anatomy, step, write
 
 SIZE = 64
 MM_PER_VOXEL = 3.0
@@ -26,7 +25,6 @@ CENTRE = (98.0, 114.0, 84.0)
 """Template voxel in the middle of the field of view."""
 GREYS = 5
 """Grey levels are multiples of this: as coarse as the noise allows, since every further bit of noise costs megabytes."""
-CLASS_NAMES = ("healthy", "lesion")
 SPLITS = {"train": (500_000, 400), "val": (600_000, 60), "test": (700_000, 160)}
 """Split -> (first seed, volumes). The seed of a volume is the first seed plus its index; its class is index modulo 2."""
 
@@ -116,21 +114,6 @@ def acquire(rng: np.random.Generator, image: np.ndarray, brain: np.ndarray, brig
     return np.clip(np.round(grey / GREYS) * GREYS, 0, 255).astype(np.uint8)
 
 
-def build() -> dict[str, np.ndarray]:
-    """All splits as arrays named in the MedMNIST way. A volume knows its own seed, so any number of processes gives the same."""
-    make = partial(simulate, load_anatomy())
-    arrays = {}
-    for split, (first, count) in SPLITS.items():
-        labels = np.arange(count) % 2
-        with ProcessPoolExecutor() as pool:
-            volumes = pool.map(make, range(first, first + count), labels.astype(bool).tolist(), chunksize=5)
-            arrays[f"{split}_images"] = np.stack(list(volumes))
-        arrays[f"{split}_labels"] = labels.astype(np.uint8)[:, None]
-        print(f"{split}: {count} volumes", flush=True)
-    arrays["class_names"] = np.array(CLASS_NAMES)
-    return arrays
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("assets/brain3d/volumes.npz"))
@@ -149,7 +132,7 @@ def main() -> None:
         Image.fromarray(contact_sheet(np.stack(planes), 12)).resize((12 * 128, 4 * 128)).save(arguments.sheet)
         return
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write(arguments.out, build())
+    write(arguments.out, build(partial(simulate, load_anatomy()), SPLITS))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
 
 
