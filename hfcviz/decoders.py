@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from hfcviz.settings import InputError
-
 PLUGIN = "hfcviz"
-JPEG = {
+RLE = "1.2.840.10008.1.2.5"
+DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # baseline
     "1.2.840.10008.1.2.4.51": "imagecodecs",  # extended, 12 bits
     "1.2.840.10008.1.2.4.57": "imagecodecs",  # lossless
@@ -27,30 +26,28 @@ JPEG = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg",  # high-throughput JPEG 2000
     "1.2.840.10008.1.2.4.202": "pylibjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
+    RLE: "imagecodecs",
 }
 """Transfer syntaxes (PS3.5 A.4) and who decodes them."""
 _adding = threading.Lock()
-RLE = "1.2.840.10008.1.2.5"
-DECODER_DEPENDENCIES = {uid: ("numpy", packager) for uid, packager in JPEG.items()}
+DECODER_DEPENDENCIES = {uid: ("numpy", packager) for uid, packager in DECODERS.items()}
 """Asked for by pydicom of every plug-in, as is `is_available`."""
 
 
 def is_available(uid: str) -> bool:
-    return uid in JPEG
+    return uid in DECODERS
 
 
-def stored_frames(header: Any, label: str, frames: Sequence[int]) -> Iterator[np.ndarray]:
+def stored_frames(header: Any, frames: Sequence[int]) -> Iterator[np.ndarray]:
     """The chosen frames as they are stored, (rows, columns) or RGB (rows, columns, 3). Raises whatever the libraries raise."""
     from pydicom.pixels.decoders.base import get_decoder
 
     uid = header.file_meta.TransferSyntaxUID
     decoder = get_decoder(uid)
     with _adding:
-        if uid in JPEG and PLUGIN not in decoder.available_plugins:
+        if uid in DECODERS and PLUGIN not in decoder.available_plugins:
             decoder.add_plugin(PLUGIN, ("hfcviz.decoders", "decode_frame"))
-    if uid == RLE:
-        _check_runs(header, label)
-    plugin = PLUGIN if uid in JPEG else "pydicom" if uid == RLE else ""
+    plugin = PLUGIN if uid in DECODERS else ""
     if len(frames) == 1 and int(header.get("NumberOfFrames") or 1) == 1:
         yield decoder.as_array(header, index=0, decoding_plugin=plugin)[0]
         return
@@ -63,7 +60,9 @@ def decode_frame(src: bytes, runner: Any) -> Any:
     from pydicom.pixels.decoders import pillow, pyjpegls, pylibjpeg
 
     uid = str(runner.transfer_syntax)
-    if JPEG[uid] == "pylibjpeg":
+    if uid == RLE:
+        return _runs(src, runner)
+    if DECODERS[uid] == "pylibjpeg":
         from openjpeg.utils import get_parameters
 
         said = get_parameters(src)
@@ -75,9 +74,9 @@ def decode_frame(src: bytes, runner: Any) -> Any:
         size = said["height"], said["width"], said["components"]
     if size != (runner.rows, runner.columns, runner.samples_per_pixel):
         raise ValueError  # a small codestream may declare gigabytes
-    if JPEG[uid] == "imagecodecs":
+    if DECODERS[uid] == "imagecodecs":
         return _jpeg(src, runner, int(said["precision"]))
-    plugin = {"pillow": pillow, "pyjpegls": pyjpegls, "pylibjpeg": pylibjpeg}[JPEG[uid]]
+    plugin = {"pillow": pillow, "pyjpegls": pyjpegls, "pylibjpeg": pylibjpeg}[DECODERS[uid]]
     return plugin._decode_frame(src, runner)
 
 
@@ -94,11 +93,18 @@ def _jpeg(src: bytes, runner: Any, precision: int) -> bytes:
     return out.tobytes()
 
 
-def _check_runs(header: Any, label: str) -> None:
-    """InputError if run lengths are longer than those of any honest frame: a byte of them may stand for 64 of pixels."""
-    count = int(header.get("NumberOfFrames") or 1)
-    frame = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel) * int(header.BitsAllocated) // 8
-    if len(header.PixelData) > count * (2 * frame + 2048) + 2**16:
-        raise InputError(
-            f"{label} must hold {count * frame >> 10} kB of pixels, but its run lengths go on for longer; export it again."
-        )
+def _runs(src: bytes, runner: Any) -> bytes:
+    """Run lengths (PS3.5 G): one PackBits stream for each byte of each sample, the high byte first, none longer than the image."""
+    from imagecodecs import packbits_decode
+    from pydicom.pixels.decoders.rle import _rle_parse_header
+
+    depth, pixels = runner.bits_allocated // 8, runner.rows * runner.columns
+    starts = _rle_parse_header(bytes(src[:64]))
+    if len(starts) != depth * runner.samples_per_pixel:
+        raise ValueError
+    planes = np.empty((runner.samples_per_pixel, depth, pixels), np.uint8)
+    for plane, start, end in zip(planes.reshape(-1, pixels), starts, [*starts[1:], len(src)], strict=True):
+        if len(packbits_decode(src[start:end], out=plane.data)) != pixels:
+            raise ValueError
+    runner.set_option("planar_configuration", 1)
+    return planes[:, ::-1].transpose(0, 2, 1).tobytes()

@@ -38,7 +38,7 @@ def decoded(file: File, frames: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
     refusal = (
         f"{file.label} is truncated, or its encoding ({syntax}) cannot be decoded here; export it again, uncompressed."
     )
-    stored = stored_frames(file.header, file.label, frames)
+    stored = stored_frames(file.header, frames)
     kept = file.header.get_item(PIXELS, keep_deferred=True)
     try:
         while True:

@@ -132,7 +132,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "nothing.dcm": (VALID["plain.dcm"][132:] + bytes(20 * 2**20), "elements"),
         "runs.dcm": (
             encapsulated(struct.pack("<16L", 2, 64, 2**20, *[0] * 13) + b"\x81\0" * 2**20, "1.2.840.10008.1.2.5"),
-            "run lengths",
+            "decoded",
         ),
         "shape.npy": (array.getvalue() + bytes(64), "4000 x 4000 x 4000"),
         "nrrd.nrrd": (nrrd.replace(b"9 9 9", b"4000 4000 4000"), "4000 x 4000 x 4000"),
@@ -188,6 +188,17 @@ def test_inflating_stops_one_byte_beyond_the_limit() -> None:
     for broken in (gzip.compress(content)[:-9], b"\x1f\x8b\x08\0"):
         with pytest.raises((EOFError, zlib.error)):
             inflated(broken, 2**30)
+
+
+def test_run_lengths_that_end_too_early_are_refused() -> None:
+    ds = pydicom.dcmread(io.BytesIO(packaged("MR_small_RLE.dcm")))
+    frame = bytearray(next(generate_frames(ds.PixelData, number_of_frames=1)))
+    second = struct.unpack("<L", frame[8:12])[0]
+    frame[second - 300 : second] = b"\x80" * 300  # "no operation" (PS3.5 G.3.2)
+    ds.PixelData = encapsulate([bytes(frame)])
+    stream = io.BytesIO()
+    ds.save_as(stream)
+    assert "decoded" in refusal(stream.getvalue(), "a.dcm")
 
 
 def test_a_frame_of_another_size_than_its_header_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
