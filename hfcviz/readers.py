@@ -213,9 +213,13 @@ def _series(
     files: list[tuple[int, headers.File]], source: str, values: int, volume: int | None, progress: Progress
 ) -> list[tuple[int, Scan | InputError]]:
     place_of = {id(file): place for place, file in files}
-    stacks = series.grouped([file for _, file in files])
+    try:
+        with library(f"{source} cannot be read as DICOM series: its headers are damaged; export or download it again."):
+            stacks = series.grouped([file for _, file in files])
+            names = [file.header.get("SeriesInstanceUID") for stack in stacks for file in stack[:1]]
+    except InputError as error:
+        return [(files[0][0], error)]
     several = len(stacks) > 1
-    names = [file.header.get("SeriesInstanceUID") for stack in stacks for file in stack[:1]]
     results: list[tuple[int, Scan | InputError]] = []
     total, done = max(1, len(files)), 0
     files.clear()

@@ -57,17 +57,20 @@ def scans_of(
     """
     if len(files) == 1:
         return [_one(files[0], volume)]
-    instances = {file.header.get("SOPInstanceUID") or number: file for number, file in reversed([*enumerate(files)])}
-    kept = {id(file) for file in instances.values()}
-    different = [file for file in files if id(file) in kept]
     notices: tuple[str, ...] = ()
-    if len(different) < len(files):
-        notices = (f"{len(files) - len(different)} of its files are there twice.",)
     try:
-        turns = _apart(different, label)
+        with library(_damaged(label)):
+            instances = {
+                file.header.get("SOPInstanceUID") or number: file for number, file in reversed([*enumerate(files)])
+            }
+            kept = {id(file) for file in instances.values()}
+            different = [file for file in files if id(file) in kept]
+            if len(different) < len(files):
+                notices = (f"{len(files) - len(different)} of its files are there twice.",)
+            turns = _apart(different, label)
+            parts = [(turn, run) for turn, stack in enumerate(turns, 1) for run in _runs(stack)]
     except InputError as error:
         return [error]
-    parts = [(turn, run) for turn, stack in enumerate(turns, 1) for run in _runs(stack)]
     found: list[Scan | InputError] = []
     for number, (turn, part) in enumerate(parts, 1):
         said, own = notices, label
@@ -83,9 +86,7 @@ def scans_of(
 
 def _one(file: File, volume: int | None) -> Scan | InputError:
     try:
-        with library(
-            f"{file.label} cannot be read as DICOM: it is damaged or of an unusual kind; export or download it again."
-        ):
+        with library(_damaged(file.label)):
             return checked(image_of(file) if file.frames == 1 else volume_of(file, volume))
     except InputError as error:
         return error
@@ -114,8 +115,8 @@ def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress
             for number, (slot, file) in enumerate(zip(line.slots, ordered, strict=True)):
                 progress(number / len(ordered), f"slice {number} of {len(ordered)}")
                 try:
-                    (stored,) = decoded(file)
-                    with np.errstate(over="ignore", invalid="ignore"):
+                    with library(_damaged(file.label)):
+                        (stored,) = decoded(file)
                         changed |= put_grey(file, stored, file.groups.units, turned[slot])
                 except InputError as error:
                     errors[files.index(file)] = error
@@ -128,10 +129,14 @@ def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress
         scan = Scan(
             turned.transpose(2, 1, 0)[None], None, None, label, (*notices, *line.notices), format="DICOM series"
         )
-        placed_scan = placed(scan, line.affine)
-        return [checked(described(middle, placed_scan, middle.groups, changed)), *errors.values()]
+        with library(_damaged(label)):
+            return [checked(described(middle, placed(scan, line.affine), middle.groups, changed)), *errors.values()]
     except InputError as error:
         return [error, *errors.values()]
+
+
+def _damaged(label: str) -> str:
+    return f"{label} cannot be read as DICOM: it is damaged or of an unusual kind; export or download it again."
 
 
 def _parallel(one: File, other: File) -> bool:
