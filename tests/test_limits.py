@@ -80,7 +80,8 @@ def packed_zeros(size: int, declared: int) -> bytes:
         for _ in range(size >> 20):
             file.write(bytes(2**20))
     data = bytearray(stream.getvalue())
-    place = data.index(struct.pack("<I", size), data.index(b"PK\x01\x02"))
+    place = data.rindex(b"PK\x01\x02") + 24
+    assert data[place : place + 4] == struct.pack("<I", size)
     data[place : place + 4] = struct.pack("<I", declared)
     return bytes(data)
 
@@ -296,6 +297,8 @@ def test_scans_beyond_what_memory_holds_are_named(monkeypatch: pytest.MonkeyPatc
     )
     assert [type(one) for one in found[:2]] == [Scan, InputError] and "b.png" in str(found[1])
     assert all("too much" in str(one) for one in found[1:])
+    (series,) = read_all([(f"{n}", one) for n, one in enumerate(SERIES)], "ct")
+    assert "ct is too much" in str(series)
 
 
 # ---- quiet
