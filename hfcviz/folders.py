@@ -149,7 +149,7 @@ def _arrays(source: str, entries: list[Entry], fit: Sequence[int] | None, progre
 def _pixels(source: str, entry: Entry, fit: Sequence[int] | None) -> np.ndarray:
     """uint8 (C, *spatial), C = 3 where the image has colour; `fit`, as the network with this input takes it."""
     data = entry.read()
-    if format_of(data) not in ("PNG", "JPEG"):
+    if format_of(data) not in ("PNG", "JPEG", None):
         scan = read(data, entry.name)
         return np.rint(prepare(scan, fit or scan.image.shape) * 255).astype(np.uint8)
     picture = _picture(source, entry.name, data)

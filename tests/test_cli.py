@@ -495,16 +495,19 @@ def test_bundles_are_complete_and_belong_together(name):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_published_runs_hold_every_attack_at_three_eps_and_belong_to_the_network(name):
+def test_published_runs_hold_pgd_at_three_eps_and_all_attacks_at_the_usual_and_belong_to_the_network(name):
     bundle = open_bundle(name)
     eps = sorted({size for _, size in bundle.runs.names})
     usual = bundle.reference.recipe["attack"]["eps"] * 255
     assert eps == pytest.approx([usual / 2, usual, 2 * usual])
-    assert bundle.runs.names == [(attack, size) for size in eps for attack in ATTACKS]
+    held = set(bundle.runs.names)
+    assert {("PGD", size) for size in eps} | {(attack, eps[1]) for attack in ATTACKS} <= held
+    if name != "brain3d":  # a step costs ten times as much in three dimensions
+        assert bundle.runs.names == [(attack, size) for size in eps for attack in ATTACKS]
     for attack, size in bundle.runs.names:
         judged = bundle.runs.load(attack, size)
         assert judged.recipe["weights"] == bundle.classifier.digest
-        assert judged.overall["attack"]["attacked"] >= 200
+        assert judged.overall["attack"]["attacked"] >= (140 if name == "brain3d" else 200)
         assert judged.layer_names == bundle.classifier.layer_names
         assert bool(judged.features) is (attack == "PGD" and size == pytest.approx(usual))
 
