@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import numpy as np
 import pytest
@@ -53,6 +54,14 @@ def test_both_classes_are_drawn_equally_often_and_none_of_the_larger_is_left_out
     order = balanced_order(labels, torch.Generator().manual_seed(0)).numpy()
     assert np.bincount(labels[order]).tolist() == [10, 10]
     assert sorted(order[labels[order] == 0]) == list(range(10))
+
+
+def test_the_epoch_with_the_highest_auc_and_then_the_lowest_loss_is_kept(tmp_path, capsys):
+    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), tiny_cnn(3), brightness(), lambda x, g: x, flags(tmp_path))
+    found = re.findall(r"epoch (\d+): .*val auc ([\d.]+).*val loss ([\d.]+)", capsys.readouterr().out)
+    best = max(found, key=lambda one: (float(one[1]), -float(one[2])))
+    assert len(found) == 4 and record["chosen_epoch"] == int(best[0])
+    assert len({one[1:] for one in found}) > 1, "all epochs are alike: nothing was chosen"
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
