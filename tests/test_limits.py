@@ -120,6 +120,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "zeros.gz": (gzipped(b"", 2**30), "PNG, JPEG"),
         "honest.nii.gz": (gzipped(declaring(2000, 2000, 500), 2**31), "2000 x 2000 x 500"),
         "lying.nii.gz": (gzipped(declaring(20, 20, 20), 2**31), "more than 1 MB follows"),
+        "dense.nii.gz": (gzipped(declaring(500, 500, 500, dtype=np.float32), 2**31), "477 MB that its header declares"),
         "doubles.nii.gz": (gzipped(declaring(512, 512, 500, dtype=np.float64), 2**30), "1000 MB"),
         "pixels.png": (png_header(20000, 20000), "20000 x 20000"),
         "thin.png": (png_header(8, 10_000_000), "10000000 x 8"),
@@ -137,7 +138,15 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "shape.npy": (array.getvalue() + bytes(64), "4000 x 4000 x 4000"),
         "nrrd.nrrd": (nrrd.replace(b"9 9 9", b"4000 4000 4000"), "4000 x 4000 x 4000"),
         "lying.nrrd": (nrrd[:nrrd_start] + gzipped(b"", 2**31), "every value is 0"),
+        "dense.nrrd": (
+            nrrd[:nrrd_start].replace(b"9 9 9", b"500 500 500").replace(b"uint8", b"float") + gzipped(b"", 2**31),
+            "477 MB that its header declares",
+        ),
         "lying.mha": (meta + b"ElementDataFile = LOCAL\n" + b"\x78\x9c" + zeros(2**30), "every value is 0"),
+        "dense.mha": (
+            meta.replace(b"9 9 9", b"500 500 536") + b"ElementDataFile = LOCAL\n" + b"\x78\x9c" + zeros(2**30),
+            "128 MB that its header declares",
+        ),
         "shape.mha": (meta.replace(b"9 9 9", b"4000 4000 4000") + b"ElementDataFile = LOCAL\n", "4000 x 4000 x 4000"),
         "ratio.zip": (packed_zeros(2**24, 2**30), "200 times"),
         "many.zip": (zipped({"a.png": picture}) + b"PK\x01\x02" * 20001, "20000 files"),

@@ -358,6 +358,12 @@ def test_ranks_and_channels_that_do_not_fit() -> None:
 # ---- what cannot be used
 
 
+def beginning_at(byte: int) -> bytes:
+    """A NIfTI that says where its voxels begin (vox_offset)."""
+    data = VALID["one.nii"]
+    return data[:108] + struct.pack("<f", byte) + data[112:]
+
+
 @pytest.mark.parametrize(
     ("data", "name", "words"),
     [
@@ -368,7 +374,13 @@ def test_ranks_and_channels_that_do_not_fit() -> None:
         (VALID["png8.png"][:70], "a.png", "truncated"),
         (VALID["plain.dcm"][:-50], "a.dcm", "truncated"),
         (VALID["packed.nii.gz"][:-50], "a.nii.gz", "truncated"),
-        (VALID["one.nii"][:-50], "a.nii", "truncated"),
+        (VALID["one.nii"][:-50], "a.nii", "3910 are there"),
+        (VALID["plain.mha"][:-50], "a.mha", "1930 are there"),
+        (VALID["raw.nrrd"][:-50], "a.nrrd", "3910 are there"),
+        (VALID["volume.npy"][:-50], "a.npy", "3910 are there"),
+        (beginning_at(0), "a.nii", "byte 0"),
+        (beginning_at(10**9), "a.nii", "953 MB"),
+        (nifti(np.zeros((9, 9, 9), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "a.nii", "a colour"),
         (encode(Image.fromarray(np.full((20, 20), 7, np.uint8))), "a.png", "every value is 7"),
         (encode(Image.new("L", (1, 1))), "a.png", "1 x 1"),
         (encode(Image.fromarray(RAMP[:7])), "a.png", "7 x 24"),
