@@ -83,13 +83,29 @@ def test_colour_palette_and_transparency() -> None:
     assert np.array_equal(opaque.image, RAMP[None]) and not opaque.notices
 
 
-def test_16_bit_colour_is_announced_as_reduced() -> None:
+def png16(pixels: np.ndarray, colour: int) -> bytes:
+    """A 16-bit PNG of (rows, columns, channels) of a colour type (w3.org/TR/png, 11.2.1)."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = b"".join(b"\0" + (COLOUR[row].astype(">u2") * 257).tobytes() for row in range(16))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 24, 16, 16, 2, 0, 0, 0))
-    scan = read(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *pixels.shape[1::-1], 16, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_16_bit_grey_with_transparency_keeps_its_values() -> None:
+    solid = np.full_like(STORED, 65535)
+    scan = read(png16(np.dstack([STORED, solid]), 4))
+    assert np.array_equal(scan.image, STORED[None]) and scan.window is None and not scan.notices
+    half = np.where(STORED < 900, 0, solid)
+    scan = read(png16(np.dstack([STORED, half]), 4))
+    assert np.array_equal(scan.image[0], np.where(STORED < 900, 0, STORED)) and "transparent" in scan.notices[0]
+    assert "truncated" in refusal(png16(np.dstack([STORED, solid]), 4)[:200], "a.png")
+
+
+def test_16_bit_colour_is_announced_as_reduced() -> None:
+    scan = read(png16(COLOUR.astype(np.uint16) * 257, 2))
     assert np.array_equal(scan.image, np.moveaxis(COLOUR, -1, 0)) and "16-bit" in scan.notices[0]
 
 
