@@ -274,6 +274,13 @@ def test_one_bad_entry_never_stops_the_good_ones(tmp_path: Path) -> None:
     assert "b.png" in read(tmp_path).notices[0]
 
 
+def test_an_empty_file_or_one_that_only_its_name_calls_dicom_is_refused_beside_others() -> None:
+    files = {"a.png": VALID["png8.png"], "b.dcm": b"", "c.dcm": b"no DICOM at all", "plan.dcm": packaged("rtplan.dcm")}
+    scan, empty, other = read_all(list(files.items()))
+    assert "b.dcm" in str(empty) and "0 bytes" in str(empty) and "c.dcm must hold" in str(other)
+    assert "plan.dcm" in scan.notices[-1]
+
+
 # ---- folders
 
 

@@ -384,7 +384,8 @@ def beginning_at(byte: int) -> bytes:
     ("data", "name", "words"),
     [
         (b"", "a.png", "empty"),
-        (b"hello, this is no image at all", "scan.png", "PNG"),
+        (b"hello, this is no image at all", "scan.png", "its name promises PNG"),
+        (b"%PDF-1.7 and so on", "scan.pdf", "something else (PDF, by its name)"),
         (b"\x1f\x8b\x08broken", "scan.nii.gz", "NIfTI"),
         (gzip.compress(VALID["png8.png"]), "scan.nii.gz", "NIfTI"),
         (VALID["png8.png"][:70], "a.png", "truncated"),
