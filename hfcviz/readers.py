@@ -252,7 +252,9 @@ def _series(
         if names[number] and names.count(names[number]) > 1:
             made = [
                 series.with_notice(
-                    one, "Its series holds images of another size, direction or kind too: they are scans of their own."
+                    one,
+                    "Its series holds images of another size, direction or kind, or without a place, too: they are scans of "
+                    "their own.",
                 )
                 if isinstance(one, Scan)
                 else one
