@@ -389,7 +389,12 @@ def beginning_at(byte: int) -> bytes:
         (b"\x1f\x8b\x08broken", "scan.nii.gz", "NIfTI"),
         (gzip.compress(VALID["png8.png"]), "scan.nii.gz", "NIfTI"),
         (VALID["png8.png"][:70], "a.png", "truncated"),
-        (VALID["plain.dcm"][:-50], "a.dcm", "truncated"),
+        (VALID["plain.dcm"][:-50], "a.dcm", "(16 x 24, 1 x 16 bits each), but it is truncated"),
+        (
+            dicom(STORED, SamplesPerPixel=None, PixelRepresentation=None),
+            "a.dcm",
+            "SamplesPerPixel, PixelRepresentation",
+        ),
         (VALID["packed.nii.gz"][:-50], "a.nii.gz", "truncated"),
         (VALID["one.nii"][:-50], "a.nii", "3910 are there"),
         (VALID["plain.mha"][:-50], "a.mha", "1930 are there"),
