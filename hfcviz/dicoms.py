@@ -38,6 +38,13 @@ def decoded(file: File, frames: Sequence[int] = (0,)) -> Iterator[np.ndarray]:
     refusal = (
         f"{file.label} is truncated, or its encoding ({syntax}) cannot be decoded here; export it again, uncompressed."
     )
+    if syntax != "an unknown one" and not name.is_encapsulated:
+        header, count = file.header, f"{file.frames} frames of " if file.frames > 1 else ""
+        refusal = (
+            f"{file.label} must hold the pixels that its header declares ({count}{file.size[0]} x {file.size[1]}, "
+            f"{int(header.SamplesPerPixel)} x {int(header.BitsAllocated)} bits each), but it is truncated or they do not fit; "
+            "export it again."
+        )
     stored = stored_frames(file.header, frames)
     kept = file.header.get_item(PIXELS, keep_deferred=True)
     try:

@@ -31,6 +31,8 @@ TAGS = """
     DoubleFloatPixelData PixelData
 """
 """All that is read of a header: no name, no date, no text."""
+NEEDED = "SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated"
+"""Without these, nothing is known of how pixels are stored (PS3.3 C.7.6.3.1)."""
 DEFERRED = 2**15
 """Elements of so many bytes stay in their file until they are asked for: all headers of a folder are looked at first."""
 
@@ -75,6 +77,11 @@ def parse(stream: BinaryIO, label: str) -> File | None:
     header = _header(stream, label)
     if not any(element in header for element in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         return None
+    integers = " BitsStored PixelRepresentation" if "PixelData" in header else ""
+    lacks = [name for name in (NEEDED + integers).split() if header.get(name) in (None, "")]
+    if lacks:
+        what = ", ".join(lacks[:3]) + (", ..." if len(lacks) > 3 else "")
+        raise InputError(f"{label} must say how its pixels are stored, but its header lacks {what}; export it again.")
     rows, columns, colours = (int(header.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel"))
     frames = max(1, int(header.get("NumberOfFrames") or 1))
     check_size(label, (colours, frames, rows, columns) if frames > 1 else (colours, rows, columns))

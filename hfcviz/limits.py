@@ -42,6 +42,8 @@ MAX_REFUSALS = 100
 """After so many refused files the others of a folder or zip are not tried."""
 MAX_RATIO, RATIO_FROM = 200, 64 * 2**20
 """A member of a zip may inflate to this many times its size, or to RATIO_FROM bytes."""
+DENSE, DENSE_FROM = 50, 2**27
+"""What declares more bytes than DENSE_FROM and than DENSE times its packed size is measured before any of it is kept."""
 MAX_SCANNED = 2**32
 """Most pixels x passes of a progressive JPEG: a small file may ask for thousands of passes."""
 PIECE = 2**20
@@ -147,6 +149,15 @@ def check_bytes(label: str, size: int, most: int = MAX_BYTES) -> None:
         raise InputError(f"{label} must be at most {most >> 20} MB, but it is {size >> 20} MB; crop or resample it.")
 
 
+def check_enough(label: str, found: int, declared: int) -> None:
+    """InputError if fewer bytes of voxels are there than a header declares."""
+    if found < declared:
+        raise InputError(
+            f"{label} must hold the {declared} bytes of voxels that it declares, but only {max(0, found)} are there: it is "
+            "truncated; export or download it again."
+        )
+
+
 def pick(label: str, count: int, volume: int | None) -> int:
     """Which of `count` volumes of a file is read: the only one, or the chosen one; ChooseVolume where none is chosen, InputError
     for a wrong one.
@@ -166,23 +177,42 @@ def inflated(data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> b
 
     kind: "gzip" (also of several members, RFC 1952), "zlib", "deflate" (raw, RFC 1951), "bzip2".
     """
+    content = io.BytesIO()
+    for piece in _pieces(data, most, start, kind):
+        content.write(piece)
+    return content.getvalue()  # shared, not copied
+
+
+def check_inflated(label: str, data: bytes, most: int, *, start: int = 0, kind: str = "gzip") -> None:
+    """InputError if densely packed data goes on beyond the `most` bytes that its header declares: found without keeping any."""
+    if most <= max(DENSE_FROM, DENSE * len(data)):
+        return
+    said = int.from_bytes(data[-4:], "little") if kind == "gzip" else 0  # of the last member (RFC 1952 2.3.1)
+    if said > most or sum(map(len, _pieces(data, most, start, kind))) > most:
+        raise InputError(
+            f"{label} must inflate to the {most >> 20} MB that its header declares, but more follows; export or download it again."
+        )
+
+
+def _pieces(data: bytes, most: int, start: int, kind: str) -> Iterator[bytes]:
     bits = {"gzip": 16 + zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS, "deflate": -zlib.MAX_WBITS}
-    content, view = io.BytesIO(), memoryview(data)[start:]
-    while len(view) and content.tell() <= most:
-        if kind == "gzip" and content.tell() and bytes(view[:2]) != b"\x1f\x8b":
+    done, view = 0, memoryview(data)[start:]
+    while len(view) and done <= most:
+        if kind == "gzip" and done and bytes(view[:2]) != b"\x1f\x8b":
             break  # zeros or a note behind the last member
         packer = bz2.BZ2Decompressor() if kind == "bzip2" else zlib.decompressobj(bits[kind])
         used = 0
-        while not packer.eof and content.tell() <= most:
+        while not packer.eof and done <= most:
             rest = b"" if isinstance(packer, bz2.BZ2Decompressor) else packer.unconsumed_tail
             fresh = b"" if rest or used >= len(view) else bytes(view[used : used + PIECE])
             used += len(fresh)
-            got = content.write(packer.decompress(rest or fresh, min(PIECE * 16, most + 1 - content.tell())))
-            if not (got or fresh or rest):
+            piece = packer.decompress(rest or fresh, min(PIECE * 16, most + 1 - done))
+            if not (piece or fresh or rest):
                 raise EOFError
-        if content.tell() > most:
+            done += len(piece)
+            yield piece
+        if done > most:
             break
         view = view[used - len(packer.unused_data) :]
         if kind != "gzip":
             break
-    return content.getvalue()  # shared, not copied

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hfcviz.entries import HEADER, Beside, beside_of
-from hfcviz.limits import check_bytes, check_size, inflated, pick
+from hfcviz.limits import check_bytes, check_enough, check_inflated, check_size, inflated, pick
 from hfcviz.placement import LPS, placed, plausible, unplaced
 from hfcviz.scans import Scan
 from hfcviz.settings import InputError
@@ -62,13 +62,12 @@ def read_metaimage(data: bytes, label: str, volume: int | None, beside: Beside) 
         if not 0 <= start <= len(data):
             raise ValueError
     if header.get("compresseddata", "false").lower() in ("true", "1"):
-        content = inflated(
-            data, size * count, start=start, kind="gzip" if data[start : start + 2] == b"\x1f\x8b" else "zlib"
-        )
+        packer = "gzip" if data[start : start + 2] == b"\x1f\x8b" else "zlib"
+        check_inflated(label, data, size * count + 2**20, start=start, kind=packer)
+        content = inflated(data, size * count, start=start, kind=packer)
     else:
         content = data[start : start + size * count]
-    if len(content) < size * count:
-        raise ValueError
+    check_enough(label, len(content), size * count)
     keys = ("elementbyteordermsb", "binarydatabyteordermsb")
     swapped = any(header.get(key, "false").lower() in ("true", "1") for key in keys)
     steps = _floats(header, ("elementspacing", "elementsize"), dimensions)

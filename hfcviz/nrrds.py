@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfcviz.entries import HEADER, Beside, beside_of
-from hfcviz.limits import MAX_BYTES, check_bytes, check_size, inflated, pick
+from hfcviz.limits import MAX_BYTES, check_bytes, check_enough, check_inflated, check_size, inflated, pick
 from hfcviz.placement import LPS, placed, plausible, unplaced
 from hfcviz.scans import Scan, sides
 from hfcviz.settings import InputError
@@ -64,6 +64,8 @@ def read_nrrd(data: bytes, label: str, volume: int | None, beside: Beside) -> Sc
         "endian": header.get("endian", "little"),
     }
     text = str(header["encoding"]).lower() in ("ascii", "text", "txt")
+    if not text:
+        check_enough(label, len(payload), size)
     voxels = nrrd.read_data({**plain, "encoding": "ascii" if text else "raw"}, io.BytesIO(payload), index_order="F")
     voxels = np.moveaxis(voxels, others, range(len(others)))
     notices: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ def _nrrd_payload(data: bytes, start: int, header: dict[str, Any], size: int, la
         raise ValueError
     packed = {"gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}.get(encoding)
     if packed:
+        check_inflated(label, data, size + max(skip, 0) + 2**20, start=start, kind=packed)
         content = inflated(data, size + max(skip, 0), start=start, kind=packed)
     elif encoding in ("raw", "ascii", "text", "txt"):
         content = data[start:]

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 from numpy.lib import format as npy
 
-from hfcviz.limits import check_bytes, check_size, pick
+from hfcviz.limits import check_bytes, check_enough, check_size, pick
 from hfcviz.scans import Scan, sides
 from hfcviz.settings import InputError
 
@@ -36,7 +36,9 @@ def read_npy(data: bytes, label: str, volume: int | None) -> Scan:
     check_size(label, (1, *(int(side) for side in spatial)))
     if len(squeezed) == 4 and min(squeezed) < 1:
         raise ValueError
-    check_bytes(label, int(np.prod(squeezed, dtype=object)) * dtype.itemsize)
+    size = int(np.prod(squeezed, dtype=object)) * dtype.itemsize
+    check_bytes(label, size)
+    check_enough(label, len(data) - stream.tell(), size)
     array = np.load(io.BytesIO(data), allow_pickle=False).reshape(squeezed)
     notices: tuple[str, ...] = ()
     if array.ndim == 4:

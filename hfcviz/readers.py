@@ -105,10 +105,14 @@ def read_all(
         if inside is not None:
             return _said(_many(inside, label, volume, progress), said)
         if not data:
-            raise InputError(f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again.")
+            raise InputError(_empty(label))
         return [_single(data, label, volume, beside)]
     except InputError as error:
         return [error]
+
+
+def _empty(label: str) -> str:
+    return f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again."
 
 
 def format_of(data: bytes) -> str | None:
@@ -132,9 +136,10 @@ def _single(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan
     kind = format_of(data)
     if kind is None:
         *some, last = FORMATS
-        named = f" (its name promises {promised})" if promised else ""
+        named = f" (its name promises {promised})" if promised in FORMATS else ""
+        holds = "something else" if promised in (None, *FORMATS) else f"something else ({promised}, by its name)"
         raise InputError(
-            f"{label} must hold {', '.join(some)} or {last} data{named}, but it holds something else; export it as one of these."
+            f"{label} must hold {', '.join(some)} or {last} data{named}, but it holds {holds}; export it as one of these."
         )
     with library(
         f"{label} cannot be read as {kind}: it is truncated, damaged or of an unusual kind; export or download it again."
@@ -168,9 +173,12 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
                 f"{entry.label} cannot be read: it is damaged, or you may not read it; copy or export it again."
             ):
                 with entry.open() as stream:
-                    kind = _kind(entry, stream.read(HEAD))
+                    head = stream.read(HEAD)
+                    kind = _kind(entry, head)
+                    if kind and not head:
+                        raise InputError(_empty(entry.label))
                     stream.seek(0)
-                    if kind == "DICOM":
+                    if kind == "DICOM" and format_of(head):
                         file = headers.parse(stream, entry.label)
                         if file is not None:
                             files.append((place, file))
@@ -195,7 +203,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
     passed = [entry for entry in passed if (entry.folder, entry.name) not in used]
     ordered = [one for _, one in sorted(results, key=lambda pair: pair[0])]
     if not ordered:
-        what = f"{len(passed)} other files" if passed else "no files at all"
+        what = _files(len(passed), "other ") if passed else "no files at all"
         *some, last = FORMATS
         raise InputError(
             f"{source} must hold {', '.join(some)} or {last} files, but it holds {what}; choose another folder or zip."
@@ -205,8 +213,12 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
     names = ", ".join(entry.label for entry in passed[:3]) + (", ..." if len(passed) > 3 else "")
     return _said(
         ordered,
-        f"{len(passed)} {'file' if len(passed) == 1 else 'files'} beside it without images passed over: {names}.",
+        f"{_files(len(passed))} beside it without images passed over: {names}.",
     )
+
+
+def _files(count: int, which: str = "") -> str:
+    return f"{count} {which}{'file' if count == 1 else 'files'}"
 
 
 def _series(
@@ -240,7 +252,9 @@ def _series(
         if names[number] and names.count(names[number]) > 1:
             made = [
                 series.with_notice(
-                    one, "Its series holds images of another size, direction or kind too: they are scans of their own."
+                    one,
+                    "Its series holds images of another size, direction or kind, or without a place, too: they are scans of "
+                    "their own.",
                 )
                 if isinstance(one, Scan)
                 else one

@@ -12,7 +12,7 @@ import numpy as np
 from hfcviz.dicoms import decoded, described, fill_between, image_of, put_grey, volume_of
 from hfcviz.headers import File
 from hfcviz.limits import check_size, library
-from hfcviz.placement import as_placed, line_up, placed
+from hfcviz.placement import UPRIGHT, Line, as_placed, line_up, placed
 from hfcviz.scans import Scan, checked
 from hfcviz.settings import InputError, Progress, silent
 
@@ -21,31 +21,37 @@ APART = """
     ImageType TriggerTime AcquisitionTime ContentTime
 """
 """What may tell images at one place apart; the first that does is taken."""
+SLICES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128")
+"""Images that are slices of a body even where they do not say of which part: CT, MR and PET."""
+IN_TURN = (
+    "Its slices do not say how they lie: they stand in the order of their instance numbers, and spacing and orientation are "
+    "unknown."
+)
 
 
 def grouped(files: Sequence[File]) -> list[list[File]]:
-    """The files in stacks: same series, kind, size, direction and spacing of pixels. Whatever has no place, several frames or
-    colours is a group of its own. In the order of first appearance.
+    """The files in stacks: same series, kind, size, direction and spacing of pixels. Whatever has several frames or colours is a
+    group of its own, and so is what has no place, but for slices that are numbered. In the order of first appearance.
     """
     groups: list[list[File]] = []
     by_series: dict[tuple, list[list[File]]] = {}
     for file in files:
         header = file.header
         series = header.get("SeriesInstanceUID")
-        alone = file.frames > 1 or not file.grey or file.position is None or file.orientation is None
-        if alone or file.spacing is None or not series:
+        alone = file.frames > 1 or not file.grey or not series
+        if alone or not (_has_place(file) or (_number(file) is not None and header.get("SOPClassUID") in SLICES)):
             groups.append([file])
             continue
         localizer = "LOCALIZER" in (header.get("ImageType") or ())
-        key = (series, header.get("SOPClassUID"), file.size, header.PhotometricInterpretation, localizer)
-        stacks = by_series.setdefault(key, [])
-        found = next((stack for stack in stacks if _parallel(stack[0], file)), None)
+        kind = header.get("SOPClassUID"), file.size, header.PhotometricInterpretation, localizer
+        stacks = by_series.setdefault((series, *kind, _has_place(file)), [])
+        found = next((stack for stack in stacks if not _has_place(file) or _parallel(stack[0], file)), None)
         if found is None:
             found = []
             stacks.append(found)
             groups.append(found)
         found.append(file)
-    return groups
+    return [part for group in groups for part in ([group] if _has_place(group[0]) else _numbered(group))]
 
 
 def scans_of(
@@ -67,8 +73,10 @@ def scans_of(
             different = [file for file in files if id(file) in kept]
             if len(different) < len(files):
                 notices = (f"{len(files) - len(different)} of its files are there twice.",)
-            turns = _apart(different, label)
-            parts = [(turn, run) for turn, stack in enumerate(turns, 1) for run in _runs(stack)]
+            turns, parts = [different], [(1, different)]
+            if _has_place(files[0]):
+                turns = _apart(different, label)
+                parts = [(turn, run) for turn, stack in enumerate(turns, 1) for run in _runs(stack)]
     except InputError as error:
         return [error]
     found: list[Scan | InputError] = []
@@ -95,7 +103,6 @@ def _one(file: File, volume: int | None) -> Scan | InputError:
 def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress: Progress) -> list[Scan | InputError]:
     """The volume of files at different places, and an error for each whose pixels are damaged: it counts as missing."""
     first = files[0]
-    assert first.orientation is not None and first.spacing is not None
     errors: dict[int, InputError] = {}
     buffer = np.empty((0, 0, 0), np.float32)
     try:
@@ -103,8 +110,7 @@ def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress
             good = [file for number, file in enumerate(files) if number not in errors]
             if len(good) < 2:
                 return [*([_one(good[0], None)] if good else []), *errors.values()]
-            positions = np.array([file.position for file in good])
-            line = line_up(label, positions, first.orientation, first.spacing)
+            line = _line(good, label)
             count = int(line.slots[-1]) + 1
             check_size(label, (1, count, *first.size))
             ordered = [good[place] for place in line.order]
@@ -130,13 +136,39 @@ def _stack(files: Sequence[File], label: str, notices: tuple[str, ...], progress
             turned.transpose(2, 1, 0)[None], None, None, label, (*notices, *line.notices), format="DICOM series"
         )
         with library(_damaged(label)):
-            return [checked(described(middle, placed(scan, line.affine), middle.groups, changed)), *errors.values()]
+            scan = placed(scan, line.affine, known=_has_place(first))
+            return [checked(described(middle, scan, middle.groups, changed)), *errors.values()]
     except InputError as error:
         return [error, *errors.values()]
 
 
+def _line(files: list[File], label: str) -> Line:
+    """The files of a stack in their order: by their places, or else by their numbers."""
+    first = files[0]
+    if first.position is None or first.orientation is None or first.spacing is None:
+        order = np.argsort([_number(file) or 0 for file in files], kind="stable")
+        return Line(order, np.arange(len(files)), UPRIGHT, (IN_TURN,))
+    return line_up(label, np.array([file.position for file in files]), first.orientation, first.spacing)
+
+
 def _damaged(label: str) -> str:
     return f"{label} cannot be read as DICOM: it is damaged or of an unusual kind; export or download it again."
+
+
+def _has_place(file: File) -> bool:
+    return file.position is not None and file.orientation is not None and file.spacing is not None
+
+
+def _number(file: File) -> int | None:
+    text = str(file.header.get("InstanceNumber"))
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 12 else None
+
+
+def _numbered(files: list[File]) -> list[list[File]]:
+    """The files together if each image has a number of its own, else one by one."""
+    images = {(str(file.header.get("SOPInstanceUID")), _number(file)) for file in files}
+    together = len(images) == len({number for _, number in images})
+    return [files] if together else [[file] for file in files]
 
 
 def _parallel(one: File, other: File) -> bool:

@@ -25,8 +25,8 @@ UNREADABLE = {
     "badVR.dcm": "unusual",  # "1A" frames
     "JPEG2000-embedded-sequence-delimiter.dcm": "decoded",  # nor by pydicom
     "MR_truncated.dcm": "truncated",
-    "meta_missing_tsyntax.dcm": "0 x 0",
-    "nested_priv_SQ.dcm": "0 x 0",
+    "meta_missing_tsyntax.dcm": "lacks SamplesPerPixel",
+    "nested_priv_SQ.dcm": "lacks SamplesPerPixel",
     "SC_rgb_small_odd.dcm": "3 x 3",
     "SC_rgb_small_odd_big_endian.dcm": "3 x 3",
     "SC_rgb_small_odd_jpeg.dcm": "3 x 3",

@@ -121,6 +121,7 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "zeros.gz": (gzipped(b"", 2**30), "PNG, JPEG"),
         "honest.nii.gz": (gzipped(declaring(2000, 2000, 500), 2**31), "2000 x 2000 x 500"),
         "lying.nii.gz": (gzipped(declaring(20, 20, 20), 2**31), "more than 1 MB follows"),
+        "dense.nii.gz": (gzipped(declaring(500, 500, 500, dtype=np.float32), 2**31), "477 MB that its header declares"),
         "doubles.nii.gz": (gzipped(declaring(512, 512, 500, dtype=np.float64), 2**30), "1000 MB"),
         "pixels.png": (png_header(20000, 20000), "20000 x 20000"),
         "thin.png": (png_header(8, 10_000_000), "10000000 x 8"),
@@ -138,7 +139,15 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "shape.npy": (array.getvalue() + bytes(64), "4000 x 4000 x 4000"),
         "nrrd.nrrd": (nrrd.replace(b"9 9 9", b"4000 4000 4000"), "4000 x 4000 x 4000"),
         "lying.nrrd": (nrrd[:nrrd_start] + gzipped(b"", 2**31), "every value is 0"),
+        "dense.nrrd": (
+            nrrd[:nrrd_start].replace(b"9 9 9", b"500 500 500").replace(b"uint8", b"float") + gzipped(b"", 2**31),
+            "477 MB that its header declares",
+        ),
         "lying.mha": (meta + b"ElementDataFile = LOCAL\n" + b"\x78\x9c" + zeros(2**30), "every value is 0"),
+        "dense.mha": (
+            meta.replace(b"9 9 9", b"500 500 536") + b"ElementDataFile = LOCAL\n" + b"\x78\x9c" + zeros(2**30),
+            "128 MB that its header declares",
+        ),
         "shape.mha": (meta.replace(b"9 9 9", b"4000 4000 4000") + b"ElementDataFile = LOCAL\n", "4000 x 4000 x 4000"),
         "ratio.zip": (packed_zeros(2**24, 2**30), "200 times"),
         "many.zip": (zipped({"a.png": picture}) + b"PK\x01\x02" * 20001, "20000 files"),
@@ -264,6 +273,13 @@ def test_one_bad_entry_never_stops_the_good_ones(tmp_path: Path) -> None:
         assert "b.png" in str(found[1]) and "d.txt" in found[0].notices[-1]
     (tmp_path / "c.nii").unlink()
     assert "b.png" in read(tmp_path).notices[0]
+
+
+def test_an_empty_file_or_one_that_only_its_name_calls_dicom_is_refused_beside_others() -> None:
+    files = {"a.png": VALID["png8.png"], "b.dcm": b"", "c.dcm": b"no DICOM at all", "plan.dcm": packaged("rtplan.dcm")}
+    scan, empty, other = read_all(list(files.items()))
+    assert "b.dcm" in str(empty) and "0 bytes" in str(empty) and "c.dcm must hold" in str(other)
+    assert "plan.dcm" in scan.notices[-1]
 
 
 # ---- folders

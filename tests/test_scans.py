@@ -83,13 +83,29 @@ def test_colour_palette_and_transparency() -> None:
     assert np.array_equal(opaque.image, RAMP[None]) and not opaque.notices
 
 
-def test_16_bit_colour_is_announced_as_reduced() -> None:
+def png16(pixels: np.ndarray, colour: int) -> bytes:
+    """A 16-bit PNG of (rows, columns, channels) of a colour type (w3.org/TR/png, 11.2.1)."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = b"".join(b"\0" + (COLOUR[row].astype(">u2") * 257).tobytes() for row in range(16))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 24, 16, 16, 2, 0, 0, 0))
-    scan = read(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *pixels.shape[1::-1], 16, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_16_bit_grey_with_transparency_keeps_its_values() -> None:
+    solid = np.full_like(STORED, 65535)
+    scan = read(png16(np.dstack([STORED, solid]), 4))
+    assert np.array_equal(scan.image, STORED[None]) and scan.window is None and not scan.notices
+    half = np.where(STORED < 900, 0, solid)
+    scan = read(png16(np.dstack([STORED, half]), 4))
+    assert np.array_equal(scan.image[0], np.where(STORED < 900, 0, STORED)) and "transparent" in scan.notices[0]
+    assert "truncated" in refusal(png16(np.dstack([STORED, solid]), 4)[:200], "a.png")
+
+
+def test_16_bit_colour_is_announced_as_reduced() -> None:
+    scan = read(png16(COLOUR.astype(np.uint16) * 257, 2))
     assert np.array_equal(scan.image, np.moveaxis(COLOUR, -1, 0)) and "16-bit" in scan.notices[0]
 
 
@@ -358,17 +374,35 @@ def test_ranks_and_channels_that_do_not_fit() -> None:
 # ---- what cannot be used
 
 
+def beginning_at(byte: int) -> bytes:
+    """A NIfTI that says where its voxels begin (vox_offset)."""
+    data = VALID["one.nii"]
+    return data[:108] + struct.pack("<f", byte) + data[112:]
+
+
 @pytest.mark.parametrize(
     ("data", "name", "words"),
     [
         (b"", "a.png", "empty"),
-        (b"hello, this is no image at all", "scan.png", "PNG"),
+        (b"hello, this is no image at all", "scan.png", "its name promises PNG"),
+        (b"%PDF-1.7 and so on", "scan.pdf", "something else (PDF, by its name)"),
         (b"\x1f\x8b\x08broken", "scan.nii.gz", "NIfTI"),
         (gzip.compress(VALID["png8.png"]), "scan.nii.gz", "NIfTI"),
         (VALID["png8.png"][:70], "a.png", "truncated"),
-        (VALID["plain.dcm"][:-50], "a.dcm", "truncated"),
+        (VALID["plain.dcm"][:-50], "a.dcm", "(16 x 24, 1 x 16 bits each), but it is truncated"),
+        (
+            dicom(STORED, SamplesPerPixel=None, PixelRepresentation=None),
+            "a.dcm",
+            "SamplesPerPixel, PixelRepresentation",
+        ),
         (VALID["packed.nii.gz"][:-50], "a.nii.gz", "truncated"),
-        (VALID["one.nii"][:-50], "a.nii", "truncated"),
+        (VALID["one.nii"][:-50], "a.nii", "3910 are there"),
+        (VALID["plain.mha"][:-50], "a.mha", "1930 are there"),
+        (VALID["raw.nrrd"][:-50], "a.nrrd", "3910 are there"),
+        (VALID["volume.npy"][:-50], "a.npy", "3910 are there"),
+        (beginning_at(0), "a.nii", "byte 0"),
+        (beginning_at(10**9), "a.nii", "953 MB"),
+        (nifti(np.zeros((9, 9, 9), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "a.nii", "a colour"),
         (encode(Image.fromarray(np.full((20, 20), 7, np.uint8))), "a.png", "every value is 7"),
         (encode(Image.new("L", (1, 1))), "a.png", "1 x 1"),
         (encode(Image.fromarray(RAMP[:7])), "a.png", "7 x 24"),

@@ -150,6 +150,41 @@ def test_other_series_sizes_and_localizers_are_scans_of_their_own() -> None:
         read(zipped({f"{n}": data for n, data in enumerate([scout, *first, *other, *wide])}), "all.zip")
 
 
+def without(data: bytes, *keys: str, **elements: object) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(data))
+    for key in keys:
+        delattr(ds, key)
+    for key, value in elements.items():
+        setattr(ds, key, value)
+    stream = io.BytesIO()
+    ds.save_as(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("missing", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_numbered_slices_without_a_place_are_a_volume_in_their_order(missing: str) -> None:
+    files = [without(data, missing) for data in ct_slices(VOXELS, along((0, 0, 2.5), 9))]
+    (scan,) = read_all(uploads([*files[::-1], files[3]]))
+    assert scan.affine is None and scan.spacing is None and scan.unit == "HU"
+    assert "twice" in scan.notices[0] and "instance numbers" in scan.notices[1]
+    for number in range(9):  # as single images show it
+        assert np.array_equal(take_slice(scan, 2, number).image[0], VOXELS[number].astype(np.float32) - 1024)
+
+
+def test_images_without_a_place_stay_apart_unless_they_are_numbered_slices() -> None:
+    files = ct_slices(VOXELS, along((0, 0, 2.5), 9))
+    alike = [without(data, "ImagePositionPatient", InstanceNumber=1) for data in files]
+    xrays = [
+        without(data, "ImagePositionPatient", SOPClassUID=pydicom.uid.ComputedRadiographyImageStorage) for data in files
+    ]
+    for group in (alike, xrays):
+        assert [one.image.shape for one in read_all(uploads(group))] == [(1, 16, 12)] * 9
+    stray = without(files[4], "ImagePositionPatient")
+    volume, image = read_all(uploads([*files[:4], stray, *files[5:]]))
+    assert volume.image.shape == (1, 12, 16, 9) and image.image.shape == (1, 16, 12)
+    assert all("without a place" in one.notices[0] for one in (volume, image))
+
+
 def write_all(folder: Path, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

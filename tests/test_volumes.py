@@ -11,6 +11,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK
+from imagecodecs import tiff_encode
 from PIL import Image
 
 from hfcviz.readers import read, read_all
@@ -237,6 +238,14 @@ def test_tiff_of_all_depths_and_packings() -> None:
         assert np.array_equal(scan.image[0], array.astype(np.float32)) and not scan.notices
     assert np.array_equal(read(encode(Image.fromarray(COLOUR), "TIFF")).image, np.moveaxis(COLOUR, -1, 0))
     assert read(encode(Image.fromarray(RAMP), "TIFF")).window == (0, 255)
+
+
+def test_tiff_of_signed_bytes_and_of_16_bit_colour() -> None:
+    plain = encode(Image.fromarray(RAMP), "TIFF", tiffinfo={339: 2})  # SampleFormat: signed
+    scan = read(plain)
+    assert np.array_equal(scan.image[0], RAMP.astype(np.int8)) and scan.window is None
+    deep = read(tiff_encode(COLOUR.astype(np.uint16) * 257, photometric="rgb"))
+    assert np.array_equal(deep.image, np.moveaxis(COLOUR, -1, 0)) and "16-bit" in deep.notices[0]
 
 
 def test_tiff_with_white_as_zero_is_turned_round() -> None:
