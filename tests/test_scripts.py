@@ -57,7 +57,7 @@ def test_both_classes_are_drawn_equally_often_and_none_of_the_larger_is_left_out
 
 
 def test_the_epoch_with_the_highest_auc_and_then_the_lowest_loss_is_kept(tmp_path, capsys):
-    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), tiny_cnn(3), brightness(), lambda x, g: x, flags(tmp_path))
+    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), tiny_cnn(3), brightness(3), lambda x, g: x, flags(tmp_path))
     found = re.findall(r"epoch (\d+): .*val auc ([\d.]+).*val loss ([\d.]+)", capsys.readouterr().out)
     best = max(found, key=lambda one: (float(one[1]), -float(one[2])))
     assert len(found) == 4 and record["chosen_epoch"] == int(best[0])
@@ -86,13 +86,13 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
         assert torch.equal(tensor, resumed.net.state_dict()[name]), name
 
 
-def brightness() -> Dataset:
-    """Random volumes; those of the second class are brighter."""
+def brightness(by: int = 80) -> Dataset:
+    """Random volumes; those of the second class are brighter by so many grey levels."""
     rng = np.random.default_rng(0)
     splits = {}
     for part, count in {"train": 40, "val": 40, "test": 40}.items():
         y = np.arange(count) % 2
-        x = rng.integers(0, 120, (count, 1, 8, 8, 8)) + 80 * y[:, None, None, None, None]
+        x = rng.integers(0, 120, (count, 1, 8, 8, 8)) + by * y[:, None, None, None, None]
         splits[part] = Split(x.astype(np.uint8), y, tuple(f"{part}-{i}" for i in range(count)))
     return Dataset("brightness", ("a", "b"), splits, "")
 
