@@ -57,11 +57,11 @@ def test_both_classes_are_drawn_equally_often_and_none_of_the_larger_is_left_out
 
 
 def test_the_epoch_with_the_highest_auc_and_then_the_lowest_loss_is_kept(tmp_path, capsys):
-    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), tiny_cnn(3), brightness(3), lambda x, g: x, flags(tmp_path))
+    record = fit(tiny_cnn(3, seed=2).net.requires_grad_(), tiny_cnn(3), brightness(12), lambda x, g: x, flags(tmp_path))
     found = re.findall(r"epoch (\d+): .*val auc ([\d.]+).*val loss ([\d.]+)", capsys.readouterr().out)
     best = max(found, key=lambda one: (float(one[1]), -float(one[2])))
     assert len(found) == 4 and record["chosen_epoch"] == int(best[0])
-    assert len({one[1:] for one in found}) > 1, "all epochs are alike: nothing was chosen"
+    assert best[0] not in ("1", "4"), "the first or the last might be kept without being chosen"
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
