@@ -2,7 +2,8 @@
 
 The viewer of the Explore page shows a synthetic CT of 256 x 256 x 180 voxels on its own grid with two attacks made up of noise on a
 network's 64 x 64 x 64. Chromium is driven by Playwright; the clock is the browser's own: from the key press to the frame in
-which other pictures stand on the page. Another page's work beside it is not counted: the page holds the viewer alone.
+which other pictures stand on the page. Another page's work beside it is not counted: the page holds the viewer alone. Exit code 1
+means that a median is above the limit.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from hfcviz.scans import Scan, place
 ROOT = Path(__file__).resolve().parent.parent
 SIDES, INPUT = (256, 256, 180), (1, 64, 64, 64)
 VIEWS = ("three planes", "axial")
+LIMIT = 300
+"""Milliseconds that an answer may take: the median of all presses in a view, on an idle machine."""
 FLAGS = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run")
 CLOCK = """() => {
   const pictures = () => [...document.querySelectorAll('.js-plotly-plot image')].map(one => one.getAttribute('href')
@@ -159,15 +162,20 @@ def main() -> int:
     with served() as address:
         rows = measure(address, chromium, options.presses)
     print(f"volume of {' x '.join(map(str, SIDES))} voxels; from key press to new picture")
-    print(f"{'view':<14} {'median ms':>9} {'90 % ms':>8} {'most ms':>8} {'within 300 ms':>14}")
+    print(
+        f"{'view':<14} {'median ms':>9} {'90 % ms':>8} {'most ms':>8} {'within 300 ms':>14}  median at most {LIMIT} ms"
+    )
     for row in rows:
         ms = sorted(row["ms"])
-        within = sum(one <= 300 for one in ms) / len(ms)
+        within = sum(one <= LIMIT for one in ms) / len(ms)
+        row["met"] = statistics.median(ms) <= LIMIT
         ninety = ms[min(len(ms) - 1, int(0.9 * len(ms)))]
-        print(f"{row['view']:<14} {statistics.median(ms):9.0f} {ninety:8.0f} {ms[-1]:8.0f} {within:>14.0%}")
+        print(
+            f"{row['view']:<14} {statistics.median(ms):9.0f} {ninety:8.0f} {ms[-1]:8.0f} {within:>14.0%}  {'met' if row['met'] else 'MISSED'}"
+        )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return 0 if all(row["met"] for row in rows) else 1
 
 
 if __name__ == "__main__":
