@@ -87,7 +87,7 @@ def perform(arguments: argparse.Namespace) -> None:
     with all_or_nothing(arguments.out) as folder:
         from hfcviz import exports, panels, scans
         from hfcviz.experiment import run_experiment
-        from hfcviz.grids import eps_report, shown
+        from hfcviz.grids import beyond_line, eps_report, shown
         from hfcviz.outcome import report
         from hfcviz.store import Store
 
@@ -118,7 +118,7 @@ def perform(arguments: argparse.Namespace) -> None:
         print(text, end="")
         return
     print(_summary(outcome, plan, class_names, name, panels.eps_line(plan.attack.eps, seen)))
-    for notice in (*notices, panels.caution(outcome, bundle.reference)):
+    for notice in (*notices, beyond_line(seen), panels.caution(outcome, bundle.reference)):
         if notice:
             print(f"Note: {notice}")
     print(f"{len(written)} files in {arguments.out}: {', '.join(written)}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from hfcviz.outcome import Outcome
+from hfcviz.palette import digits
 from hfcviz.scans import Placement, Scan, Window, on_own_grid, place
 
 
@@ -34,6 +36,13 @@ class Shown:
         for axis, index in (at or {}).items():
             image = np.take(image, [index], axis + 1)
         return image if role == "clean" else image + self.change(role, at)
+
+    @cached_property
+    def beyond(self) -> float:
+        """The share of the scan's values, about a million of them, that lie beyond the network's window: black or white to the network."""
+        low, high = self.placement.window
+        values = self.scan.image.ravel("K")[:: self.scan.image.size // 2**20 | 1]
+        return float(np.mean((values < low) | (values > high)))
 
     @property
     def unit(self) -> str:
@@ -64,7 +73,19 @@ def shown(
 def in_units(eps: float, window: Window, unit: str = "") -> str:
     """eps, a fraction of the window, in the scan's units: "23.5 HU at this window (-160 to 240)"."""
     low, high = window
-    return f"{eps * (high - low):.3g} {unit or 'grey levels'} at this window ({low:g} to {high:g})"
+    return f"{digits(eps * (high - low))} {unit or 'grey levels'} at this window ({low:g} to {high:g})"
+
+
+def beyond_line(seen: Shown) -> str | None:
+    """What to know where much of a scan lies beyond the network's window; None where it does not: percentiles alone cut off 1 %."""
+    if not seen.own or seen.beyond < 0.02:
+        return None
+    low, high = seen.placement.window
+    what = "voxels" if seen.scan.image.ndim == 4 else "pixels"
+    return (
+        f"{seen.beyond:.0%} of the scan's {what} lie beyond the window ({low:g} to {high:g}), black or white to the network: "
+        "there, hardly anything of a change is left when the attacked file is read again."
+    )
 
 
 def eps_report(eps: float, window: Window, unit: str) -> dict[str, object]:

@@ -38,6 +38,11 @@ def look(height: int) -> dict[str, Any]:
     }
 
 
+def digits(value: float, count: int = 3) -> str:
+    """A number as people read it: three digits, but all of a large one, where Python would write 1.8e+03."""
+    return f"{value:.0f}" if abs(value) >= 10**count else f"{value:.{count}g}"
+
+
 def dressed(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     """The figure with that look."""
     figure.update_layout(**(look(height) | layout))

@@ -11,6 +11,7 @@ import torch
 from hfcviz import charts, figures, planes
 from hfcviz.grids import Shown, in_units, shown
 from hfcviz.outcome import Outcome
+from hfcviz.palette import digits
 from hfcviz.penalties import HFC
 from hfcviz.plane_figures import Axis, Row, Scale, plane_grid
 from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
@@ -145,7 +146,7 @@ def _slice_row(seen: Shown, name: str, index: Sequence[int], changes: list[str],
     versions = {"clean": clean} | {role: clean + change for role, change in added.items()}
     title = name
     if scan.affine is not None:
-        title += f", {planes.coordinate(axis, planes.position(scan.affine, index)[axis])} mm"
+        title += f", {planes.along(scan.affine, scan.image.shape[1:], axis)[index[axis]]} mm"
     across, down = _coordinates(one)
     return Row(title, versions, {role: added[role] for role in changes}, across, down, one.place(index), one.letters)
 
@@ -179,8 +180,8 @@ def crosshair_line(outcome: Outcome, seen: Shown, index: Sequence[int]) -> str:
     value = float(seen.version("clean", at).mean())
     changes = {labels[role]: float(seen.change(role, at).mean()) for role in seen.changes}
     if seen.own:
-        said = [f"{label} {change:+.3g}" for label, change in changes.items()]
-        here = f"Scan {value:.4g} {seen.unit}"
+        said = [f"{label} {'+' if change >= 0 else ''}{digits(change)}" for label, change in changes.items()]
+        here = f"Scan {digits(value, 4)} {seen.unit}"
     else:
         said = [f"{label} {change * 255:+.2f}/255" for label, change in changes.items()]
         here = f"Scan {value:.3f} of 1"

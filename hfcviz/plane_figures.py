@@ -13,10 +13,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from hfcviz.palette import COLOURS, CROSSHAIR, INK, SHADOW, look
+from hfcviz.palette import COLOURS, CROSSHAIR, INK, SHADOW, digits, look
 
 WIDTH, TALLEST = 1000, 420
 """Pixels: the width of the page for which heights are chosen (on a narrower one pictures shrink), and the most for one row."""
+NARROWEST = 136
+"""Pixels of a picture's width that its title needs."""
 GAP, BETWEEN = 0.012, 8
 """Between columns, as a share of the width, and between rows, in pixels."""
 MARGIN = {"l": 26, "r": 92, "t": 48, "b": 8}
@@ -320,7 +322,7 @@ def _plane_name(text: str, y: float) -> dict[str, Any]:
 
 def _bound(scale: Scale) -> str:
     eps = f"±{(scale.eps or 1 / 255) * 255:.3g}/255"
-    return eps if scale.span == 1 else f"{eps} = ±{scale.bound:.3g} {scale.unit}"
+    return eps if scale.span == 1 else f"{eps} = ±{digits(scale.bound)} {scale.unit}"
 
 
 def _colour_bar(scale: Scale) -> dict[str, Any]:

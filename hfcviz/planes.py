@@ -120,6 +120,12 @@ def along(affine: np.ndarray, shape: Sequence[int], axis: int) -> tuple[str, ...
     return tuple(coordinate(axis, float(value)) for value in values)
 
 
+def oblique(affine: np.ndarray) -> bool:
+    """Whether the slices of a RAS+ volume lie obliquely to the patient, so that no slice has one position in mm."""
+    off = affine[:3, :3] - np.diag(np.diag(affine[:3, :3]))
+    return bool(np.abs(off).max() > 1e-3 * np.abs(np.diag(affine)[:3]).max())
+
+
 def edges(one: Plane) -> tuple[tuple[float, float, str], tuple[float, float, str]] | None:
     """(first, step, letter) of the columns and of the rows: coordinates in mm that grow towards the right and the bottom edge, as
     in "L 12" or "P 3". None where there are none: no affine, or a plane that lies obliquely to the world's axes.

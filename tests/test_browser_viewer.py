@@ -140,3 +140,16 @@ def test_scan_and_attack_take_turns_in_the_browser_alone(page):
         states.add(seen().count("0"))
         page.wait_for_timeout(150)
     assert states == {0, 3}
+
+
+def test_on_a_narrow_page_pictures_keep_a_width_that_their_titles_need_and_lie_close(page):
+    page.set_viewport_size({"width": 600, "height": 1200})
+    page.wait_for_timeout(1500)
+    boxes = [one.bounding_box() for one in page.locator(".js-plotly-plot image").all()]
+    assert min(box["width"] for box in boxes) > 120
+    tops = sorted({round(box["y"]) for box in boxes})
+    ends = sorted({round(box["y"] + box["height"]) for box in boxes})
+    assert len(tops) == 3 and max(top - end for top, end in zip(tops[1:], ends, strict=False)) < 20
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "the pictures scroll, not the page"
+    )

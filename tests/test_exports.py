@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nibabel
@@ -13,8 +14,8 @@ import pytest
 from bundles import case, one_thread  # noqa: F401
 from PIL import Image
 
-from hfcviz import exports
-from hfcviz.grids import eps_report, in_units, shown
+from hfcviz import exports, planes
+from hfcviz.grids import beyond_line, eps_report, in_units, shown
 from hfcviz.panels import crosshair_line, eps_line, slices_figure
 from hfcviz.readers import read
 from hfcviz.scans import Scan, prepare, take_slice, write_png
@@ -168,6 +169,40 @@ def test_eps_in_the_scans_units_is_its_share_of_the_window():
         "unit": "HU",
         "window": [-160, 240],
     }
+
+
+def test_large_numbers_are_written_out():
+    assert in_units(8 / 255, (2600.0, 60000.0)) == "1801 grey levels at this window (2600 to 60000)"
+    scan = replace(a_scan(), image=a_scan().image * 20 + 30000, window=(0.0, 60000.0), unit="")
+    seen = shown(outcome_of(scan, INPUT), scan)
+    said = crosshair_line(outcome_of(scan, INPUT), seen, (3, 11, 5))
+    assert f"Scan {scan.image[0, 3, 11, 5]:.0f} grey levels" in said and "e+" not in said
+
+
+def test_a_change_beyond_the_window_is_lost_when_the_attacked_scan_is_prepared_again_and_its_share_is_known():
+    scan = replace(a_scan(shape=(16, 16, 16)), spacing=None)  # of the network's size: nothing is resampled
+    seen = shown(outcome_of(scan, INPUT), scan)
+    far = (scan.image < WINDOW[0] - EPS * 400) | (scan.image > WINDOW[1] + EPS * 400)
+    again = prepare(replace(scan, image=seen.version("attack")), INPUT)
+    assert np.array_equal(again[far], prepare(scan, INPUT)[far]) and np.abs(seen.change("attack")[far]).max() > 1
+    share = ((scan.image < WINDOW[0]) | (scan.image > WINDOW[1])).mean()
+    assert f"{share:.0%} of the scan's voxels" in beyond_line(seen)
+    inside = replace(scan, image=np.clip(scan.image, *WINDOW))
+    assert beyond_line(shown(outcome_of(inside, INPUT), inside)) is None
+    assert beyond_line(shown(outcome_of(scan, INPUT))) is None, "on the network's grid nothing is lost"
+
+
+def test_planes_of_an_oblique_scan_are_called_as_their_sliders_are():
+    one, turn = case(3), np.deg2rad(20)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    scan = Scan(one.outcome.x[0] * 400 - 160, affine, (1.0, 1.0, 1.0), "x", (), WINDOW, unit="HU")
+    seen, index = shown(one.outcome, scan), (0, 0, 6)
+    figure = slices_figure(one.outcome, seen, one.classifier.class_names, index)
+    titles = {note.text.split(",")[0]: note.text for note in figure.layout.annotations if note.textangle == -90}
+    height = (affine @ [3.5, 3.5, 6, 1])[2]  # of the middle of the slice, by hand
+    assert titles["axial"] == f"axial, S {height:.1f} mm"
+    assert planes.oblique(affine) and not planes.oblique(np.diag([2.0, 2.0, 4.0, 1.0]))
 
 
 def test_versions_at_a_place_are_those_of_the_whole_volume_and_the_line_says_them():

@@ -166,6 +166,23 @@ def test_nifti_files_are_offered_and_made_only_when_asked_for(own):
     assert labels == ["Report (JSON)", *["Attacked scan (NIfTI)", "Perturbation (NIfTI)"] * 2]
 
 
+def test_a_result_of_the_same_file_with_another_window_is_said_to_be_an_earlier_one(own):
+    assert not own.info, "the chosen scan is the one that is shown"
+    scan, wide = a_scan(), (-1000.0, 1000.0)
+    own.session_state["scan"] = state.ChosenScan("mine.nii", prepare(scan, (1, 8, 8, 8), wide), None, scan, wide)
+    own.run()
+    assert "earlier result of mine.nii" in own.info[0].value and "press Run" in own.info[0].value
+    own.session_state["scan"] = state.ChosenScan("other.nii", 1 - prepare(scan, (1, 8, 8, 8)), None, scan)
+    own.run()
+    assert "the result of mine.nii: press Run to attack other.nii" in own.info[0].value
+
+
+def test_it_is_said_how_much_of_a_scan_the_network_cannot_see_changed(own):
+    image = a_scan().image
+    share = ((image < -160) | (image > 240)).mean()
+    assert share > 0.1 and f"{share:.0%} of the scan's voxels lie beyond the window (-160 to 240)" in captions(own)
+
+
 def test_an_outcome_of_another_scan_is_not_shown_on_this_scans_grid(own, tiny):
     own.session_state["outcome"] = replace(tiny.first)
     own.run()

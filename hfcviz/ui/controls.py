@@ -28,9 +28,9 @@ def sidebar(bundle: Bundle) -> Plan | None:
         scan: state.ChosenScan | None = st.session_state.scan
         st.caption(bundle.title)
         if scan is not None:
-            picture, text = st.columns([2, 3], vertical_alignment="center", wrap=False)
-            picture.image(state.thumbnail(scan.x), width="stretch", alt="the chosen scan")
-            text.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
+            chosen = st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False)
+            chosen.image(state.thumbnail(scan.x), width=96, alt="the chosen scan")
+            chosen.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
         label = "Choose another scan" if scan else "Choose a scan"
         st.page_link("hfcviz/ui/pages/data_model.py", label=label, icon=":material/radiology:")
         try:

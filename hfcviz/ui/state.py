@@ -34,6 +34,11 @@ class ChosenScan:
     window: Window | None = None
 
     @cached_property
+    def sha256(self) -> str:
+        """Of what the network gets, as a result's recipe has it."""
+        return digest(np.ascontiguousarray(self.x, dtype=np.float32))
+
+    @cached_property
     def placement(self) -> Placement | None:
         """How the scan came onto the network's grid; None where only the network's is known."""
         return None if self.scan is None else place(self.scan, self.x.shape, self.window)
@@ -133,7 +138,7 @@ def use(scan: ChosenScan) -> None:
 def remember(scan: ChosenScan) -> None:
     """Keep what is about to be attacked, so that its outcome can be shown on the scan's own grid; in this session only."""
     kept: dict[str, ChosenScan] = st.session_state.origins
-    kept[digest(np.ascontiguousarray(scan.x, dtype=np.float32))] = scan
+    kept[scan.sha256] = scan
     for old in list(kept)[:-2]:  # the one that is shown and the one that runs; volumes are large
         del kept[old]
 

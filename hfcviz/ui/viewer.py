@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from hfcviz import panels, plane_figures, planes, windows
-from hfcviz.grids import Shown
+from hfcviz.grids import Shown, beyond_line
 from hfcviz.outcome import Outcome
 from hfcviz.scans import Window, sides
 from hfcviz.ui import views
@@ -55,7 +55,7 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
     with pictures:
         if seen.own or blink or window != seen.placement.window:
             figure = panels.slices_figure(outcome, seen, names, panels.centre(seen), window=window, blink=blink)
-            _draw(figure, _alt(outcome, "the scan"))
+            _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"))
             return
         with views.side_by_side():
             versions, changes = st.container(key="wide_images"), st.container(key="side_images")
@@ -109,18 +109,26 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
         zoom=zoom,
         blink=blink,
     )
-    _draw(figure, _alt(outcome, ", ".join(shown)))
+    _draw(figure, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)))
     order = "radiological order" if radiological else "neurological order"
     unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
+    if scan.affine is not None and planes.oblique(scan.affine):
+        order += "; slices lie obliquely to the patient, and the mm of a slice are those of its middle"
     st.caption(f"{panels.crosshair_line(outcome, seen, index)} {grid_line(seen)} Shown in {order}.{unknown}")
 
 
-def _draw(figure: go.Figure, alt: str) -> None:
+def _draw(figure: go.Figure, columns: int, alt: str) -> None:
     """The figure in its own proportions, as wide as the page."""
-    shape = f"{plane_figures.WIDTH} / {figure.layout.height}"
-    # Plotly knows no height that follows the width; the box does. Below its least width, the page scrolls it sideways.
+    margin = figure.layout.margin
+    beside, above = margin.l + margin.r, margin.t + margin.b
+    ratio = (figure.layout.height - above) / (plane_figures.WIDTH - beside)
+    least = beside + columns * plane_figures.NARROWEST
+    # Plotly knows no height that follows the width; the box does: margins and buttons keep their size, pictures grow and shrink.
+    # Below its least width, where titles would run into each other, the page scrolls it sideways.
+    height = f"calc({above}px + (max(100cqw, {least}px) - {beside}px) * {ratio:.4f})"
     st.html(
-        f"<style>.st-key-planes_box {{aspect-ratio: {shape}; min-width: 560px}} .st-key-planes_scroll {{overflow-x: auto}}</style>"
+        "<style>.st-key-planes_scroll {overflow-x: auto; container-type: inline-size} "
+        f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; height: {height}}}</style>"
     )
     with st.container(key="planes_scroll"), st.container(key="planes_box"):
         views.chart(figure, "planes", alt, height="stretch")
@@ -195,8 +203,9 @@ def grid_line(seen: Shown) -> str:
         return f"Shown on the network's grid, {size}."
     network = sides(seen.placement.input_shape[1:])
     return (
-        f"Shown on the scan's own grid, {size}; changes are brought back from the network's {network} by interpolation."
-    )
+        f"Shown on the scan's own grid, {size}; changes are brought back from the network's {network} by interpolation. "
+        f"{beyond_line(seen) or ''}"
+    ).strip()
 
 
 def _alt(outcome: Outcome, what: str) -> str:

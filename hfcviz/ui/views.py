@@ -105,9 +105,17 @@ def status(outcome: Outcome, reference: Reference, plan: Plan | None, scan: stat
     )
     if doubt := panels.caution(outcome, reference):
         st.warning(doubt)
-    stale = plan is not None and (
-        not controls.same_plan(plan, recipe) or scan is None or scan.name != recipe["scan"]["name"]
-    )
+    if scan is not None and scan.sha256 != recipe["scan"]["sha256"]:
+        # Not told by the name: one file with another window, slice or volume is another scan to the network.
+        name = recipe["scan"]["name"]
+        what = (
+            f"What is shown is the result of {name}"
+            if scan.name != name
+            else f"What is shown is an earlier result of {name}"
+        )
+        now = scan.name if scan.name != name else "the window, slice or volume that is now chosen"
+        st.info(f"{what}: press Run to attack {now}.", icon=":material/info:")
+    stale = plan is not None and not controls.same_plan(plan, recipe)
     st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
 
 
