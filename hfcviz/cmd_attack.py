@@ -162,6 +162,10 @@ def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarra
         return x, sample, (f"the true class of {sample} is {label}.",), None
     scan = readers.read(Path(arguments.scan), volume=arguments.volume)
     shape = bundle.classifier.input_shape
+    if slicing and len(shape) == 4:
+        raise InputError(
+            f"--slice and --axis must come with a network for images, but {bundle.name} takes volumes whole: leave them out."
+        )
     if slicing or (scan.image.ndim == 4 and len(shape) == 3):
         scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)
     window = tuple(arguments.window) if arguments.window else None

@@ -185,7 +185,7 @@ def crosshair_line(outcome: Outcome, seen: Shown, index: Sequence[int]) -> str:
     else:
         said = [f"{label} {change * 255:+.2f}/255" for label, change in changes.items()]
         here = f"Scan {value:.3f} of 1"
-    return f"Crosshair: {where}voxel {', '.join(map(str, index))}. {here}; {', '.join(said)}."
+    return f"Crosshair: {where}voxel {', '.join(map(str, index))} (RAS+). {here}; {', '.join(said)}."
 
 
 def eps_line(eps: float, seen: Shown) -> str:

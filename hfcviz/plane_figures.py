@@ -310,14 +310,17 @@ def _marks(row: Row, place: int, ranges: tuple[Span, Span], *, light: bool) -> l
 
 
 def _heading(x: float, name: str, caption: str, colour: str) -> dict[str, Any]:
-    text = f"<b>{name}</b>" + (f"<br><span style='font-size:12px;color:{INK}'>{caption}</span>" if caption else "")
+    # No colour for the caption: the page's own reads on light and dark.
+    text = f"<b style='color:{colour}'>{name}</b>" + (
+        f"<br><span style='font-size:12px'>{caption}</span>" if caption else ""
+    )
     at = {"x": x, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "yshift": 2}
-    return at | {"text": text, "showarrow": False, "font": {"color": colour, "size": 15}}
+    return at | {"text": text, "showarrow": False, "font": {"size": 15}}
 
 
 def _plane_name(text: str, y: float) -> dict[str, Any]:
     at = {"x": 0, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "middle", "xshift": -3}
-    return at | {"text": text, "textangle": -90, "showarrow": False, "font": {"color": INK, "size": 12}}
+    return at | {"text": text, "textangle": -90, "showarrow": False, "font": {"size": 12}}
 
 
 def _bound(scale: Scale) -> str:
@@ -386,6 +389,6 @@ def _buttons(labels: Mapping[str, str], role: str, inner: float) -> dict[str, An
         "pad": {"t": 0, "r": 0},
         "bgcolor": "rgba(127,127,127,0.12)",
         "bordercolor": INK,
-        "font": {"color": INK, "size": 12},
+        "font": {"size": 12},
         "buttons": [{"label": label, "method": "animate", "args": args} for label, args in wanted.items()],
     }

@@ -574,6 +574,11 @@ def test_a_volume_of_ones_own_is_attacked_on_its_own_grid_and_in_its_own_units(t
     assert 0 < np.abs(added.get_fdata()).max() <= 4 / 255 * 900 * (1 + 1e-5)
     found = json.loads((tmp_path / "out" / "report.json").read_text())["eps_in_scan_units"]
     assert found == {"eps": pytest.approx(4 / 255 * 900), "unit": "", "window": [-100, 800]}
+    assert main(["attack", str(tmp_path / "mine.nii.gz"), *words, "--slice", "5"]) == 2
+    assert (
+        "--slice and --axis must come with a network for images, but brain3d takes volumes whole"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_bundled_id_of_a_bundle_without_images_is_one_sentence(tmp_path, capsys):

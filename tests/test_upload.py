@@ -87,7 +87,7 @@ def test_of_several_files_the_good_ones_can_be_chosen_and_the_bad_one_says_why(p
     ct = Path(get_testdata_file("CT_small.dcm")).read_bytes()
     give(page, ("a.nii.gz", volume(20, 20, 20)), ("b.nii.gz", volume(20, 20, 20)[:500]), ("c.dcm", ct))
     assert len(page.error) == 1 and page.error[0].value.startswith("b.nii.gz")
-    choice = page.selectbox(key="upload.scan.2")
+    choice = page.selectbox(key="upload.scan.2.3")
     assert [option.split(" ")[0] for option in choice.options] == ["a.nii.gz", "c.dcm"]
     choice.set_value(1).run()
     assert facts(page)["format"] == "DICOM CT" and "HU" in facts(page)["values"]
@@ -125,3 +125,9 @@ def test_a_window_of_ones_own_must_be_wider_than_nothing(page):
     page.number_input(key="upload.width").set_value(200.0).run()
     use(page)
     assert page.session_state["scan"].window == (300, 500)
+
+
+def test_of_several_files_the_first_that_fits_the_network_is_chosen(page):
+    ct = Path(get_testdata_file("CT_small.dcm")).read_bytes()
+    give(task(page, "brain3d"), ("a.dcm", ct), ("b.nii.gz", volume(20, 20, 20)))
+    assert not page.error and facts(page)["kind"] == "volume"

@@ -124,10 +124,10 @@ def test_eps_is_said_in_the_scans_units_in_the_headline_and_beside_the_control(o
 
 
 def test_it_opens_in_the_middle_of_the_body_and_a_slider_moves_the_crosshair(own):
-    assert "Crosshair: R 2.0, A 2.0, S 0.0 mm, voxel 7, 5, 4." in captions(own)
+    assert "Crosshair: R 2.0, A 2.0, S 0.0 mm, voxel 7, 5, 4 (RAS+)." in captions(own)
     before = figure(own).images[0]["source"]
     key_of(own, "slice.axial").set_value(2).run()
-    assert "S 0.0" not in captions(own) and "voxel 7, 5, 2." in captions(own) and "I 8.0 mm" in captions(own)
+    assert "S 0.0" not in captions(own) and "voxel 7, 5, 2 (RAS+)." in captions(own) and "I 8.0 mm" in captions(own)
     after = figure(own)
     assert after.images[0]["source"] != before and "axial, I 8.0 mm" in after.notes
 

@@ -52,11 +52,14 @@ def upload(bundle: Bundle) -> None:
         return
     place = 0
     if len(good) > 1:
+        dims = len(bundle.about["input_shape"])
+        fits = [number for number, one in enumerate(good) if one.image.ndim >= dims]
         place = st.selectbox(
             "Scan",
             range(len(good)),
+            index=fits[0] if fits else 0,
             format_func=lambda number: f"{good[number].name} ({scans.sides(good[number].image.shape[1:])})",
-            key=f"upload.scan.{len(good)}",
+            key=f"upload.scan.{len(good)}.{dims}",
             help="The files hold several scans; one is attacked at a time.",
         )
     scan = good[place]
