@@ -159,7 +159,7 @@ def test_titles_are_in_the_colours_of_the_roles_with_what_the_network_says():
         "PGD − scan": COLOURS["attack"],
         "PGD+HFC − scan": COLOURS["hidden"],
     }
-    assert [head[3] for head in heads if head][0] == "<br><span style='font-size:12px'>healthy, 99 %</span>"
+    assert next(head[3] for head in heads if head) == "<br><span style='font-size:12px'>healthy, 99 %</span>"
     # Their grey is the page's own, which reads on light and dark: none of ours does on both.
     assert all(note.font.color is None for note in figure.layout.annotations)
 
