@@ -24,7 +24,7 @@ MANY = int(os.environ.get("HFCVIZ_FUZZ", "0"))
 SECONDS = 5
 """Longest time for one damaged file; each is smaller than a megabyte."""
 quiet = settings(
-    max_examples=MANY or 60, deadline=None, database=None, derandomize=not MANY, suppress_health_check=list(HealthCheck)
+    max_examples=MANY or 30, deadline=None, database=None, derandomize=not MANY, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -231,13 +231,10 @@ def test_a_flipped_byte_anywhere_is_noticed_or_harmless(tmp_path_factory: pytest
         arrays, about = load_arrays(path)
     except InputError:
         return
-    # Member names carry no checksum of their own; values must never be wrong.
+    # Member names carry no checksum of their own, so an array may be missing (who wants it notices); none is ever wrong.
     assert about == {"a": 1}
-    assert [array.tolist() for array in arrays.values()] in (
-        [X.tolist(), [0, 1, 2, 3, 4]],
-        [X.tolist()],
-        [[0, 1, 2, 3, 4]],
-    )
+    whole = [X.tolist(), [0, 1, 2, 3, 4]]
+    assert [array.tolist() for array in arrays.values()] in (whole, whole[:1], whole[1:], [])
 
 
 ENTRY = 11_000
