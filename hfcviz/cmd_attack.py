@@ -85,7 +85,7 @@ def perform(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.bundle)
     plan = _plan(arguments, bundle)
     with all_or_nothing(arguments.out) as folder:
-        from hfcviz import exports, panels, scans
+        from hfcviz import exports, panels, scans, slices
         from hfcviz.experiment import run_experiment
         from hfcviz.grids import beyond_line, eps_report, shown
         from hfcviz.outcome import report
@@ -108,16 +108,14 @@ def perform(arguments: argparse.Namespace) -> None:
             for title, figure in panels.all_figures(outcome, bundle.reference, class_names, seen).items():
                 # One copy of plotly in the folder serves all figures: they work without a network, and are small.
                 figure.write_html(folder / f"{title}.html", include_plotlyjs="directory", div_id=title)
-        content = report(outcome, class_names)
-        if scan is not None:
-            content |= {"eps_in_scan_units": eps_report(plan.attack.eps, seen.placement.window, scan.unit)}
+        content = report(outcome, class_names) | eps_report(outcome, seen)
         text = json.dumps(content, indent=2) + "\n"
         (folder / "report.json").write_text(text, encoding="utf-8")
         written = sorted(file.name for file in folder.iterdir())
     if arguments.json:
         print(text, end="")
         return
-    print(_summary(outcome, plan, class_names, name, panels.eps_line(plan.attack.eps, seen)))
+    print(_summary(outcome, plan, class_names, name, slices.eps_line(plan.attack.eps, seen)))
     for notice in (*notices, beyond_line(seen), panels.caution(outcome, bundle.reference)):
         if notice:
             print(f"Note: {notice}")

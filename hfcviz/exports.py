@@ -24,9 +24,11 @@ def png(image: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def perturbation_png(change: np.ndarray) -> bytes:
-    """A change (1, rows, columns) in [-1, 1] as a 16-bit PNG: black is -1, white 1, and the grey between, 32768 of 65535, is none."""
-    return png((change + 1) / 2)
+def perturbation_png(attacked: np.ndarray, clean: np.ndarray) -> bytes:
+    """What was added, both images (1, rows, columns) in [0, 1], as a 16-bit PNG: black is -1, white 1, and the grey between, 32768 of
+    65535, is none.
+    """
+    return png((attacked - clean + 1) / 2)
 
 
 def nifti(

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcviz.readers import format_of, read
+from hfcviz.formats import format_of
+from hfcviz.readers import read
 from hfcviz.scans import Scan, prepare, sides
 from hfcviz.settings import InputError, Progress, silent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,9 @@ def beyond_line(seen: Shown) -> str | None:
     )
 
 
-def eps_report(eps: float, window: Window, unit: str) -> dict[str, object]:
-    """The same for report.json."""
-    low, high = window
-    return {"eps": eps * (high - low), "unit": unit, "window": [low, high]}
+def eps_report(outcome: Outcome, seen: Shown) -> dict[str, Any]:
+    """What report.json says beside `report()`: eps in the scan's units, where the scan is known."""
+    if not seen.own:
+        return {}
+    eps, (low, high) = outcome.recipe["plan"]["attack"]["eps"], seen.placement.window
+    return {"eps_in_scan_units": {"eps": eps * (high - low), "unit": seen.scan.unit, "window": [low, high]}}

@@ -85,6 +85,31 @@ class Outcome:
         return np.abs(self.x - self.x[:1]).reshape(len(self.x), -1).max(1)
 
 
+def role_labels(outcome: Outcome) -> dict[str, str]:
+    """What people call each role: the attack's own name, "scan" for the clean version."""
+    plan = outcome.recipe["plan"]
+    return {
+        "clean": "scan",
+        "noise": "noise",
+        "attack": plan["attack_name"],
+        "hidden": f"{plan['attack_name']}+{plan['penalty_name']}",
+    }
+
+
+def attacked(outcome: Outcome) -> list[str]:
+    """The roles that are attacks."""
+    return [role for role in outcome.roles if role in ("attack", "hidden")]
+
+
+def captions(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, str]:
+    """What the network says of the scan and of each attacked version."""
+    found = {}
+    for role in ["clean", *attacked(outcome)]:
+        row = outcome.activations.probabilities[outcome.row(role)]
+        found[role] = f"{class_names[int(row.argmax())]}, {row.max():.1%}"
+    return found
+
+
 def report(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
     """What report.json says of a run; "adversarial" is the last version, the one with the penalty if there is one."""
     probabilities, last = outcome.activations.probabilities, len(outcome.roles) - 1

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from hfcviz import charts, figures, planes
-from hfcviz.grids import Shown, in_units, shown
-from hfcviz.outcome import Outcome
-from hfcviz.palette import digits
+from hfcviz.grids import Shown, shown
+from hfcviz.outcome import Outcome, attacked, captions, role_labels
 from hfcviz.penalties import HFC
-from hfcviz.plane_figures import Axis, Row, Scale, plane_grid
 from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
 from hfcviz.reference import Reference
-from hfcviz.scans import Window, display_picture, middle
+from hfcviz.scans import display_picture
 from hfcviz.settings import Progress, silent
+from hfcviz.slices import centre, slices_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import plotly.graph_objects as go
 
-LARGEST = 1024
-"""Pixels on a side of an image that is drawn; a larger one is thinned out."""
 SHOWN = 150
 """Points of each group in a scatter: enough to see the cloud, few enough to read."""
-
-
-def role_labels(outcome: Outcome) -> dict[str, str]:
-    """What people call each role: the attack's own name, "scan" for the clean version."""
-    plan = outcome.recipe["plan"]
-    return {
-        "clean": "scan",
-        "noise": "noise",
-        "attack": plan["attack_name"],
-        "hidden": f"{plan['attack_name']}+{plan['penalty_name']}",
-    }
-
-
-def attacked(outcome: Outcome) -> list[str]:
-    """The roles that are attacks."""
-    return [role for role in outcome.roles if role in ("attack", "hidden")]
 
 
 def caution(outcome: Outcome, reference: Reference) -> str | None:
@@ -70,15 +48,6 @@ def flat(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 3 else display_picture(image, 2, image.shape[-1] // 2)
 
 
-def captions(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, str]:
-    """What the network says of the scan and of each attacked version."""
-    found = {}
-    for role in ["clean", *attacked(outcome)]:
-        row = outcome.activations.probabilities[outcome.row(role)]
-        found[role] = f"{class_names[int(row.argmax())]}, {row.max():.1%}"
-    return found
-
-
 def scan_figure(outcome: Outcome, class_names: tuple[str, ...], affine: np.ndarray | None = None) -> go.Figure:
     """The scan and its attacked versions with what the network says of each; affine: of the network's grid, for letters."""
     said = captions(outcome, class_names)
@@ -95,103 +64,6 @@ def difference_figure(outcome: Outcome) -> go.Figure:
     """What each attack added to the scan."""
     changes = {role: flat(outcome.x[outcome.row(role)] - outcome.x[0]) for role in attacked(outcome)}
     return figures.difference_panels(changes, role_labels(outcome), outcome.recipe["plan"]["attack"]["eps"])
-
-
-def centre(seen: Shown) -> tuple[int, ...]:
-    """Where a viewer opens: in the middle of the body, as `scans.take_slice` does; of an image, its middle."""
-    image = seen.scan.image
-    if image.ndim == 3:
-        return tuple(side // 2 for side in image.shape[1:])
-    return tuple(middle(image, axis) for axis in range(3))
-
-
-def slices_figure(
-    outcome: Outcome,
-    seen: Shown,
-    class_names: tuple[str, ...],
-    index: Sequence[int],
-    *,
-    names: Sequence[str] = tuple(planes.PLANES),
-    radiological: bool = True,
-    window: Window | None = None,
-    changes: Sequence[str] = ("attack", "hidden"),
-    zoom: float = 1.0,
-    blink: str | None = None,
-) -> go.Figure:
-    """Scan, attacked versions and differences on the grid of `seen`: the named planes through voxel `index`, or the image.
-
-    window: (low, high) in the scan's units; by default what the network sees.
-    """
-    wanted = [role for role in seen.changes if role in changes]
-    if seen.scan.image.ndim == 3:
-        rows = [_row(seen, wanted)]
-    else:
-        rows = [_slice_row(seen, name, index, wanted, radiological) for name in names]
-    eps = outcome.recipe["plan"]["attack"]["eps"]
-    scale = Scale(window or seen.placement.window, eps, seen.placement.span, seen.unit if seen.own else "")
-    return plane_grid(rows, role_labels(outcome), captions(outcome, class_names), scale, zoom=zoom, blink=blink)
-
-
-def _slice_row(seen: Shown, name: str, index: Sequence[int], changes: list[str], radiological: bool) -> Row:
-    """One plane of a volume."""
-    scan, axis = seen.scan, planes.PLANES[name]
-    one = planes.plane(name, scan.image.shape[1:], index, scan.affine, scan.spacing, radiological=radiological)
-    at = {axis: index[axis]}
-
-    def shown_as(thick: np.ndarray) -> np.ndarray:
-        return planes.picture(thick, name, 0, radiological=radiological)
-
-    added = {role: shown_as(seen.change(role, at)) for role in seen.changes}
-    clean = shown_as(np.take(scan.image, [index[axis]], axis + 1))
-    versions = {"clean": clean} | {role: clean + change for role, change in added.items()}
-    title = name
-    if scan.affine is not None:
-        title += f", {planes.along(scan.affine, scan.image.shape[1:], axis)[index[axis]]} mm"
-    across, down = _coordinates(one)
-    return Row(title, versions, {role: added[role] for role in changes}, across, down, one.place(index), one.letters)
-
-
-def _row(seen: Shown, changes: list[str]) -> Row:
-    """An image, without a crosshair; a large one is thinned out, as no page has room for its pixels."""
-    scan = seen.scan
-    one = planes.whole(scan.image.shape[1:], scan.affine, scan.spacing)
-    thin = max(1, -(-max(one.shape) // LARGEST))
-    added = {role: seen.change(role)[:, ::thin, ::thin] for role in seen.changes}
-    clean = scan.image[:, ::thin, ::thin]
-    versions = {"clean": clean} | {role: clean + change for role, change in added.items()}
-    across, down = (replace(axis, step=axis.step * thin) for axis in _coordinates(one))
-    return Row("", versions, {role: added[role] for role in changes}, across, down, None, one.letters)
-
-
-def _coordinates(one: planes.Plane) -> tuple[Axis, Axis]:
-    """Of columns and rows: in mm of the patient where the picture lies along the world's axes, else counted from its corner."""
-    if edges := planes.edges(one):
-        return Axis(*edges[0]), Axis(*edges[1])
-    if one.spacing == (1.0, 1.0) and one.affine is None:
-        return Axis(0, 1, "column", ""), Axis(0, 1, "row", "")
-    return Axis(0, one.spacing[1], "across"), Axis(0, one.spacing[0], "down")
-
-
-def crosshair_line(outcome: Outcome, seen: Shown, index: Sequence[int]) -> str:
-    """Where the crosshair stands and what each version has there, in one line."""
-    scan, labels = seen.scan, role_labels(outcome)
-    where = "" if scan.affine is None else f"{planes.spoken(planes.position(scan.affine, index))}, "
-    at = dict(enumerate(index))
-    value = float(seen.version("clean", at).mean())
-    changes = {labels[role]: float(seen.change(role, at).mean()) for role in seen.changes}
-    if seen.own:
-        said = [f"{label} {'+' if change >= 0 else ''}{digits(change)}" for label, change in changes.items()]
-        here = f"Scan {digits(value, 4)} {seen.unit}"
-    else:
-        said = [f"{label} {change * 255:+.2f}/255" for label, change in changes.items()]
-        here = f"Scan {value:.3f} of 1"
-    return f"Crosshair: {where}voxel {', '.join(map(str, index))} (RAS+). {here}; {', '.join(said)}."
-
-
-def eps_line(eps: float, seen: Shown) -> str:
-    """eps as people read it, in the scan's units too where they are known: "eps 4/255 = 23.5 HU at this window (...)"."""
-    said = f"eps {eps * 255:.3g}/255"
-    return f"{said} = {in_units(eps, seen.placement.window, seen.scan.unit)}" if seen.own else said
 
 
 def depth_figure(outcome: Outcome) -> go.Figure:

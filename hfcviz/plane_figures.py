@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +12,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from hfcviz.palette import COLOURS, CROSSHAIR, INK, SHADOW, digits, look
+from hfcviz import blinking
+from hfcviz.palette import COLOURS, CROSSHAIR, SHADOW, digits, look
+from hfcviz.plane_rows import Row, Scale, Span, cropped, ranges_of
 
 WIDTH, TALLEST = 1000, 420
 """Pixels: the width of the page for which heights are chosen (on a narrower one pictures shrink), and the most for one row."""
@@ -27,67 +28,8 @@ BUTTONS = 40
 """Room below for the buttons of a figure that can blink."""
 HOVER = 60_000
 """Values that travel along for the mouse, at most: each costs time with every slice. Beyond, the mouse tells positions only."""
-BLINK_MS, BLINKS = 500, 20
-"""How long each picture is seen, and how often: below three flashes a second, and it ends by itself (WCAG 2.3.1, 2.2.2)."""
 SIDES = ("bottom center", "middle left", "top center", "middle right")
 """Where a letter at the top, right, bottom and left edge stands from its point: inside the picture."""
-Span = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A coordinate along a picture: of the first pixel's centre, the step from pixel to pixel, its name, its unit."""
-
-    first: float
-    step: float
-    name: str
-    unit: str = "mm"
-
-    def at(self, pixel: float) -> float:
-        """The coordinate of a pixel."""
-        return self.first + self.step * pixel
-
-    def said(self, variable: str) -> str:
-        """The coordinate in a hover text."""
-        return f"{self.name} %{{{variable}:.{1 if self.unit else 0}f}}" + (f" {self.unit}" if self.unit else "")
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One plane: what each version shows in it, {role: (C, rows, columns)} in the scan's units, and what each attack adds.
-
-    across, down: the coordinates of columns and rows, in one unit, so that proportions are true. place: (row, column) of the
-    crosshair. letters: at the top, right, bottom and left edge. None draws none of them.
-    """
-
-    title: str
-    versions: Mapping[str, np.ndarray]
-    changes: Mapping[str, np.ndarray]
-    across: Axis
-    down: Axis
-    place: tuple[int, int] | None = None
-    letters: tuple[str, str, str, str] | None = None
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """Rows and columns."""
-        rows, columns = next(iter(self.versions.values())).shape[-2:]
-        return rows, columns
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What values mean: the window (low, high) of black and white, eps as a fraction of `span`, and the unit of all but eps."""
-
-    window: Span
-    eps: float
-    span: float = 1.0
-    unit: str = ""
-
-    @property
-    def bound(self) -> float:
-        """eps in the scan's units; of no attack at all, the smallest change that 8 bits show."""
-        return (self.eps or 1 / 255) * self.span
 
 
 def plane_grid(
@@ -105,7 +47,7 @@ def plane_grid(
     linked within a row. blink: the role whose column can alternate with the clean scan, in the browser alone, once a button is
     pressed. The mouse tells positions, and values where they are not too many to send.
     """
-    rows = [_cropped(row, zoom) for row in rows]
+    rows = [cropped(row, zoom) for row in rows]
     panels = [("version", role) for role in rows[0].versions] + [("change", role) for role in rows[0].changes]
     width = (1 - GAP * (len(panels) - 1)) / len(panels)
     room = (WIDTH - MARGIN["l"] - MARGIN["r"]) * width
@@ -120,7 +62,7 @@ def plane_grid(
     top, place = 1.0, 0
     for row, height in zip(rows, heights, strict=True):
         first, bottom = place + 1, max(0.0, top - height / inner)
-        ranges = _ranges(row)
+        ranges = ranges_of(row)
         for column, (kind, role) in enumerate(panels):
             place += 1
             left = column * (width + GAP)
@@ -148,8 +90,8 @@ def plane_grid(
         data.append(_colour_bar(scale))
     if overlays:
         margin["b"] += BUTTONS
-        frames = _frames(data, overlays, rows[0], labels, str(blink))
-        layout["updatemenus"] = [_buttons(labels, str(blink), inner)]
+        frames = blinking.frames(data, overlays, rows[0], labels, str(blink))
+        layout["updatemenus"] = [blinking.buttons(labels, str(blink), inner)]
     height = round(inner) + margin["t"] + margin["b"]
     layout |= look(height) | {"margin": margin, "showlegend": False, "dragmode": "pan", "template": "none"}
     return go.Figure({"data": data, "layout": layout, "frames": frames})  # at once: plotly checks each assignment anew
@@ -190,37 +132,6 @@ def _png(pixels: np.ndarray, colours: np.ndarray | None = None) -> str:
 def _largest(change: np.ndarray) -> np.ndarray:
     """The channel that changes most, (1, rows, columns)."""
     return change[np.abs(change).reshape(len(change), -1).max(1).argmax()][None]
-
-
-def _cropped(row: Row, zoom: float) -> Row:
-    """The part of a plane about its crosshair, or about its middle, that is shown at this zoom."""
-    if zoom <= 1:
-        return row
-    centre = row.place or (row.sides[0] // 2, row.sides[1] // 2)
-    cuts = []
-    for side, at in zip(row.sides, centre, strict=True):
-        length = max(1, round(side / zoom))
-        start = min(max(at - length // 2, 0), side - length)
-        cuts.append(slice(start, start + length))
-    down, across = cuts
-
-    def cut(pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {role: picture[:, down, across] for role, picture in pictures.items()}
-
-    return replace(
-        row,
-        versions=cut(row.versions),
-        changes=cut(row.changes),
-        across=replace(row.across, first=row.across.at(across.start)),
-        down=replace(row.down, first=row.down.at(down.start)),
-        place=row.place and (row.place[0] - down.start, row.place[1] - across.start),
-    )
-
-
-def _ranges(row: Row) -> tuple[Span, Span]:
-    """What is shown of the columns and of the rows, edge to edge."""
-    rows, columns = row.sides
-    return (row.across.at(-0.5), row.across.at(columns - 0.5)), (row.down.at(-0.5), row.down.at(rows - 0.5))
 
 
 def _axes(place: int, first: int, across: Span, down: Span, ranges: tuple[Span, Span]) -> dict[str, Any]:
@@ -336,59 +247,3 @@ def _colour_bar(scale: Scale) -> dict[str, Any]:
     bar = {"title": {"text": title, "side": "right"}, "thickness": 10, "len": 0.9, "nticks": 5, "x": 1.005, "xpad": 4}
     marker = {"color": [0], "cmin": -bound, "cmax": bound, "colorscale": "RdBu_r", "showscale": True, "colorbar": bar}
     return {"type": "scatter", "x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "marker": marker}
-
-
-def _frames(
-    data: list[dict[str, Any]], overlays: list[int], row: Row, labels: Mapping[str, str], role: str
-) -> list[dict[str, Any]]:
-    """Two frames, "clean" and the role: the clean picture over the other one is seen or not, and a word says which. Adds the word."""
-    (left, right), (top, bottom) = _ranges(row)
-    place = {key: data[overlays[0]][key] for key in ("xaxis", "yaxis")}
-    word = {
-        "type": "scatter",
-        "mode": "text",
-        "x": [left + 0.03 * (right - left)],
-        "y": [top + 0.04 * (bottom - top)],
-        "textposition": "bottom right",
-        "textfont": {"color": "white", "size": 14, "shadow": SHADOW},
-        "hoverinfo": "skip",
-    }
-    data.append(word | place | {"text": [""]})
-    states = {"clean": (1, f"<b>{labels['clean']}</b>"), role: (0, f"<b>{labels[role]}</b>")}
-    return [
-        {
-            "name": name,
-            "traces": [*overlays, len(data) - 1],
-            "data": [*({"type": "image", "opacity": opacity} for _ in overlays), {"type": "scatter", "text": [text]}],
-        }
-        for name, (opacity, text) in states.items()
-    ]
-
-
-def _buttons(labels: Mapping[str, str], role: str, inner: float) -> dict[str, Any]:
-    """Blink and stop, and both states by hand, for those whom motion disturbs: nothing moves before a button is pressed."""
-
-    def play(frames: list[str], duration: int) -> list[Any]:
-        timing = {"frame": {"duration": duration, "redraw": True}, "transition": {"duration": 0}, "mode": "immediate"}
-        return [frames, timing]
-
-    wanted = {
-        f"▶ Blink {labels['clean']} / {labels[role]}": play(["clean", role] * (BLINKS // 2), BLINK_MS),
-        "■ Stop": play([role], 0),
-        f"Show {labels['clean']}": play(["clean"], 0),
-        f"Show {labels[role]}": play([role], 0),
-    }
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "showactive": False,
-        "x": 0,
-        "y": -10 / inner,
-        "xanchor": "left",
-        "yanchor": "top",
-        "pad": {"t": 0, "r": 0},
-        "bgcolor": "rgba(127,127,127,0.12)",
-        "bordercolor": INK,
-        "font": {"size": 12},
-        "buttons": [{"label": label, "method": "animate", "args": args} for label, args in wanted.items()],
-    }

@@ -7,42 +7,18 @@ Nothing of a DICOM header but pixels, grey scale, kind of image and place is kep
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
-import re
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from hfcviz import dicoms, entries, headers, metaimages, niftis, nrrds, numpys, pictures, series
+from hfcviz import entries, headers, series
 from hfcviz.entries import Beside, Entry
-from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, inflated, label_of, library
-from hfcviz.scans import Scan, checked
+from hfcviz.formats import FORMATS, HEAD, beside_path, empty, format_of, kind_of, nothing, read_one
+from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, label_of, library
+from hfcviz.scans import Scan
 from hfcviz.settings import InputError, Progress, silent
 
 Uploads = Sequence[tuple[str, bytes]]
-
-HEAD = 540
-"""So many bytes, inflated if they are gzip, tell the format."""
-SUFFIXES = {
-    "png": "PNG",
-    "jpg": "JPEG",
-    "jpeg": "JPEG",
-    "tif": "TIFF",
-    "tiff": "TIFF",
-    "dcm": "DICOM",
-    "dicom": "DICOM",
-    "ima": "DICOM",
-    "nii": "NIfTI",
-    "nrrd": "NRRD",
-    "nhdr": "NRRD",
-    "mha": "MetaImage",
-    "mhd": "MetaImage",
-    "npy": "NumPy",
-    "npz": "NumPy",
-}
-SUFFIXES |= {other: other.upper() for other in ("bmp", "gif", "webp", "zip", "pdf")}
-"""What a name promises: only for notices and refusals, as the content decides."""
 
 
 def read(source: Path | bytes, name: str | None = None, *, volume: int | None = None) -> Scan:
@@ -84,7 +60,7 @@ def read_all(
     try:
         inside: list[Entry] | None = None
         data, said = b"", ""
-        beside: Beside = _nothing
+        beside: Beside = nothing
         with library(f"{label} cannot be opened; give a file or folder that exists and that you may read."):
             if isinstance(source, bytes):
                 check_bytes(label, len(source))
@@ -95,7 +71,7 @@ def read_all(
                 inside = entries.of_folder(source, label)
             elif source.is_file():
                 check_bytes(label, source.stat().st_size)
-                data, beside = source.read_bytes(), _beside_path(source.parent)
+                data, beside = source.read_bytes(), beside_path(source.parent)
             else:  # a pipe would never end
                 raise FileNotFoundError
         with library(f"{label} cannot be read as a zip: it is truncated or damaged; make or download it again."):
@@ -105,49 +81,10 @@ def read_all(
         if inside is not None:
             return _said(_many(inside, label, volume, progress), said)
         if not data:
-            raise InputError(_empty(label))
-        return [_single(data, label, volume, beside)]
+            raise InputError(empty(label))
+        return [read_one(data, label, volume, beside)]
     except InputError as error:
         return [error]
-
-
-def _empty(label: str) -> str:
-    return f"{label} must hold a scan, but it is empty (0 bytes); copy or export it again."
-
-
-def format_of(data: bytes) -> str | None:
-    """The format of a file that begins like this, or None."""
-    if entries.is_zip(data):
-        return "NumPy"
-    try:
-        inner = inflated(data, HEAD) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error):
-        return None
-    for kind, (signature, _) in FORMATS.items():
-        if re.match(signature, inner[:HEAD] if kind == "NIfTI" else data[:HEAD], re.DOTALL):
-            return kind
-    return None
-
-
-def _single(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    """The scan of one file. Raises InputError."""
-    suffix = Path(label.lower().removesuffix(".gz")).suffix
-    promised = SUFFIXES.get(suffix[1:])
-    kind = format_of(data)
-    if kind is None:
-        *some, last = FORMATS
-        named = f" (its name promises {promised})" if promised in FORMATS else ""
-        holds = "something else" if promised in (None, *FORMATS) else f"something else ({promised}, by its name)"
-        raise InputError(
-            f"{label} must hold {', '.join(some)} or {last} data{named}, but it holds {holds}; export it as one of these."
-        )
-    with library(
-        f"{label} cannot be read as {kind}: it is truncated, damaged or of an unusual kind; export or download it again."
-    ):
-        scan = FORMATS[kind][1](data, label, volume, beside)
-        if promised not in (None, kind):
-            scan = series.with_notice(scan, f"{label} is named {suffix} but holds {kind}; it was read as {kind}.")
-        return checked(dataclasses.replace(scan, format=kind))
 
 
 def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Progress) -> list[Scan | InputError]:
@@ -174,9 +111,9 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
             ):
                 with entry.open() as stream:
                     head = stream.read(HEAD)
-                    kind = _kind(entry, head)
+                    kind = kind_of(entry, head)
                     if kind and not head:
-                        raise InputError(_empty(entry.label))
+                        raise InputError(empty(entry.label))
                     stream.seek(0)
                     if kind == "DICOM" and format_of(head):
                         file = headers.parse(stream, entry.label)
@@ -193,7 +130,7 @@ def _many(found: Sequence[Entry], source: str, volume: int | None, progress: Pro
             if not data:
                 passed.append(entry)
                 continue
-            scan = _single(data, entry.label, volume, _beside_entries(found, entry.folder, used))
+            scan = read_one(data, entry.label, volume, _beside_entries(found, entry.folder, used))
             values += scan.image.size
             results.append((place, scan))
         except InputError as error:
@@ -269,12 +206,6 @@ def _part_of(progress: Progress, start: float, share: float) -> Progress:
     return lambda part, what: progress(start + share * part, what)
 
 
-def _kind(entry: Entry, head: bytes) -> str | None:
-    """The format of an entry; of a file that only its name calls an image, the format that it promises; None for all others."""
-    promised = SUFFIXES.get(Path(entry.label.lower().removesuffix(".gz")).suffix[1:])
-    return format_of(head) or (promised if promised in FORMATS else None)
-
-
 def _said(found: list[Scan | InputError], notice: str) -> list[Scan | InputError]:
     """The results, with a notice on the first scan."""
     first = next((place for place, one in enumerate(found) if isinstance(one, Scan)), None)
@@ -294,22 +225,6 @@ def _label(source: Path | bytes | Uploads, name: str | None) -> str:
     return label_of(name or "")
 
 
-def _nothing(name: str) -> bytes | None:
-    """Beside bytes lies nothing."""
-    return None
-
-
-def _beside_path(folder: Path) -> Beside:
-    def load(name: str) -> bytes | None:
-        path = folder / name  # `name` is one plain part: see `beside_of`
-        if not path.is_file():
-            return None
-        check_bytes(label_of(name), path.stat().st_size)
-        return path.read_bytes()
-
-    return load
-
-
 def _beside_entries(found: Sequence[Entry], folder: str, used: set[tuple[str, str]]) -> Beside:
     def load(name: str) -> bytes | None:
         entry = next((one for one in found if (one.folder, one.name) == (folder, name)), None)
@@ -321,30 +236,3 @@ def _beside_entries(found: Sequence[Entry], folder: str, used: set[tuple[str, st
             return stream.read()
 
     return load
-
-
-def _dicom(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    file = headers.parse(io.BytesIO(data), label)
-    if file is None:
-        raise InputError(f"{label} must hold pixels, but it is a DICOM without any; choose a file of an image series.")
-    return dicoms.image_of(file) if file.frames == 1 else dicoms.volume_of(file, volume)
-
-
-def _numpy(data: bytes, label: str, volume: int | None, beside: Beside) -> Scan:
-    return (numpys.read_npz if entries.is_zip(data) else numpys.read_npy)(data, label, volume)
-
-
-FORMATS: dict[str, tuple[bytes, Callable[[bytes, str, int | None, Beside], Scan]]] = {
-    "PNG": (rb"\x89PNG\r\n\x1a\n", lambda data, label, *_: pictures.read_png(data, label)),
-    "JPEG": (rb"\xff\xd8\xff", lambda data, label, *_: pictures.read_jpeg(data, label)),
-    "DICOM": (rb".{128}DICM|[\x02\x08]\x00.\x00([A-Z]{2}|..\x00\x00)", _dicom),  # the second one: without the preamble
-    "TIFF": (rb"II[*+]\x00|MM\x00[*+]", lambda data, label, *_: pictures.read_tiff(data, label)),
-    "NRRD": (rb"NRRD000\d", nrrds.read_nrrd),
-    "MetaImage": (rb"([A-Za-z]+ *= *[^\n]*\n)*?(ObjectType|NDims) *=", metaimages.read_metaimage),
-    "NumPy": (rb"\x93NUMPY", _numpy),
-    "NIfTI": (
-        rb".{344}n[i+]1\x00|.{4}n[i+]2\x00",
-        lambda data, label, volume, _: niftis.read_nifti(data, label, volume),
-    ),
-}
-"""How a file of each format begins, and its reader (data, label, volume, what lies beside it) -> Scan."""

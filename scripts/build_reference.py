@@ -5,8 +5,8 @@
 1. The smallest eps of 1, 2, 4, 8 /255 at which PGD (40 steps) reaches a mean confidence of 0.99 in its target.
 2. There, every correctly classified test scan attacked by PGD and by PGD+HFC at equal eps, step size, steps and seeds; detectors
    trained on 70 % of the scans (clean, noise, PGD), judged on the other 30 %.
-3. In assets/BUNDLE: reference.npz (features in half precision, no images), first.npz (the result that the app opens on),
-   embeddings.npz (its maps).
+3. In assets/BUNDLE: reference.npz (features in half precision, no images), mixtures.npz (the constraint fitted on them), first.npz
+   (the result that the app opens on), embeddings.npz (its maps).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hfcviz.cohort import compare, overall
 from hfcviz.experiment import run_experiment
 from hfcviz.outcome import Plan, save_outcome
 from hfcviz.panels import embed_layer
-from hfcviz.penalties import PENALTIES
+from hfcviz.penalties import PENALTIES, save_constraint
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import build_reference, load_reference, save_reference, scan_seeds
 from hfcviz.store import save_arrays
@@ -77,6 +77,7 @@ def main() -> None:
         )
     save_reference(reference, bundle.folder / "reference.npz", half=True)
     reference = load_reference(bundle.folder / "reference.npz")  # what people will get
+    save_constraint(reference.constraint(constraint), bundle.folder / "mixtures.npz", reference.digest)
     rows, about = compare(reference), overall(reference)
     numbers |= {
         "eps": eps,

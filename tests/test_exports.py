@@ -16,10 +16,10 @@ from PIL import Image
 
 from hfcviz import exports, planes
 from hfcviz.grids import beyond_line, eps_report, in_units, shown
-from hfcviz.panels import crosshair_line, eps_line, slices_figure
 from hfcviz.readers import read
 from hfcviz.scans import Scan, prepare, take_slice, write_png
 from hfcviz.settings import InputError
+from hfcviz.slices import crosshair_line, eps_line, slices_figure
 
 SHAPE, MM = (14, 18, 9), (1.5, 1.2, 4.0)
 AFFINE = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.1, 0.05, -0.2) @ np.diag(MM), [-10.0, -12.0, 5.0])
@@ -146,9 +146,9 @@ def test_png_keeps_16_bits_and_a_perturbation_is_grey_where_nothing_changed():
     plain = io.BytesIO()
     write_png(plain, x)
     assert exports.png(x) == plain.getvalue()
-    change = np.zeros((1, 2, 3), np.float32)
-    change[0, 0] = (1, -1, 8 / 255)
-    pixels = np.asarray(Image.open(io.BytesIO(exports.perturbation_png(change))))
+    clean, after = np.zeros((2, 1, 2, 3), np.float32)
+    clean[0, 0], after[0, 0] = (0, 1, 0.5), (1, 0, 0.5 + 8 / 255)
+    pixels = np.asarray(Image.open(io.BytesIO(exports.perturbation_png(after, clean))))
     assert pixels.dtype == np.uint16 and list(pixels[1]) == [32768] * 3
     assert list(pixels[0, :2]) == [65535, 0] and pixels[0, 2] / 65535 * 2 - 1 == pytest.approx(8 / 255, abs=2e-5)
     with pytest.raises(InputError, match="must be 1 or 3 channels"):
@@ -164,10 +164,9 @@ def test_eps_in_the_scans_units_is_its_share_of_the_window():
     outcome = outcome_of(scan, INPUT)
     assert eps_line(EPS, shown(outcome, scan)) == "eps 8/255 = 12.5 HU at this window (-160 to 240)"
     assert eps_line(EPS, shown(outcome)) == "eps 8/255", "the network's grid has no units"
-    assert json.loads(json.dumps(eps_report(EPS, WINDOW, "HU"))) == {
-        "eps": pytest.approx(12.549, abs=1e-3),
-        "unit": "HU",
-        "window": [-160, 240],
+    assert eps_report(outcome, shown(outcome)) == {}
+    assert json.loads(json.dumps(eps_report(outcome, shown(outcome, scan)))) == {
+        "eps_in_scan_units": {"eps": pytest.approx(12.549, abs=1e-3), "unit": "HU", "window": [-160, 240]}
     }
 
 

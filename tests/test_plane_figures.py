@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from hfcviz.palette import COLOURS
-from hfcviz.plane_figures import HOVER, Axis, Row, Scale, grey_png, plane_grid, signed_png
+from hfcviz.plane_figures import HOVER, grey_png, plane_grid, signed_png
+from hfcviz.plane_rows import Axis, Row, Scale
 
 LABELS = {"clean": "scan", "attack": "PGD", "hidden": "PGD+HFC"}
 RNG = np.random.default_rng(0)

@@ -108,7 +108,8 @@ def test_a_file_of_several_volumes_asks_which(page):
 def test_the_window_that_the_network_gets_can_be_chosen_and_is_that_of_eps(page):
     ct = Path(get_testdata_file("CT_small.dcm")).read_bytes()
     give(page, ("ct.dcm", ct))
-    page.selectbox(key="upload.window").set_value("CT bone").run()
+    # This file has no window of its own.
+    page.selectbox(key="upload.window.percentiles 0.5 to 99.5").set_value("CT bone").run()
     use(page)
     chosen = page.session_state["scan"]
     assert chosen.window == (-500, 1300)
@@ -120,9 +121,9 @@ def test_the_window_that_the_network_gets_can_be_chosen_and_is_that_of_eps(page)
 
 def test_a_window_of_ones_own_must_be_wider_than_nothing(page):
     give(page, ("scan.nii.gz", volume(20, 20, 20)))
-    page.selectbox(key="upload.window").set_value("own level and width").run()
-    page.number_input(key="upload.level").set_value(400.0).run()
-    page.number_input(key="upload.width").set_value(200.0).run()
+    page.selectbox(key="upload.window.percentiles 0.5 to 99.5").set_value("own level and width").run()
+    for label, value in (("Level", 400.0), ("Width", 200.0)):
+        next(one for one in page.number_input if one.label == label).set_value(value).run()
     use(page)
     assert page.session_state["scan"].window == (300, 500)
 
@@ -131,3 +132,30 @@ def test_of_several_files_the_first_that_fits_the_network_is_chosen(page):
     ct = Path(get_testdata_file("CT_small.dcm")).read_bytes()
     give(task(page, "brain3d"), ("a.dcm", ct), ("b.nii.gz", volume(20, 20, 20)))
     assert not page.error and facts(page)["kind"] == "volume"
+
+
+def test_a_window_of_ones_own_does_not_stay_for_the_next_scan(page):
+    give(page, ("scan.nii.gz", volume(20, 20, 20)))
+    page.selectbox(key="upload.window.percentiles 0.5 to 99.5").set_value("own level and width").run()
+    next(one for one in page.number_input if one.label == "Level").set_value(-5000.0).run()
+    voxels = np.random.default_rng(1).integers(0, 50, (20, 20, 20)).astype(np.int16)
+    give(page, ("other.nii", nibabel.Nifti1Image(voxels, AFFINE).to_bytes()))
+    level = next(one for one in page.number_input if one.label == "Level")
+    assert 0 < level.value < 50
+
+
+def test_what_the_file_says_is_offered_only_where_it_says_something(page):
+    picture = io.BytesIO()
+    Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40)).save(picture, "PNG")
+    give(page, ("scan.png", picture.getvalue()))
+    assert page.selectbox(key="upload.window.as the file says").options[0] == "as the file says"
+    give(page, ("scan.nii.gz", volume(20, 20, 20)))
+    options = page.selectbox(key="upload.window.percentiles 0.5 to 99.5").options
+    assert "as the file says" not in options and options.count("percentiles 0.5 to 99.5") == 1
+
+
+def test_files_that_are_taken_back_leave_nothing_in_memory(page):
+    give(page, ("scan.nii.gz", volume(20, 20, 20)))
+    assert "uploaded" in page.session_state
+    page.file_uploader(key="upload").set_value(None).run()
+    assert "uploaded" not in page.session_state and "prepared" not in page.session_state

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 AT_ONCE = 16 * 2**20
 """Bytes that are read while the page waits; more are read by the worker, with progress."""
 OWN = "own level and width"
-AUTOMATIC = "as the file says"
+LEVEL, WIDTH = "The value in the middle, in the scan's units.", "How many units lie between the network's 0 and 1."
+FROM_FILE, BY_PERCENTILES = "as the file says", "percentiles 0.5 to 99.5"
+"""What the network gets without a choice: the file's own window, or else percentiles."""
 
 
 def upload(bundle: Bundle) -> None:
@@ -40,6 +42,8 @@ def upload(bundle: Bundle) -> None:
         help="The content decides what a file is, not its name. It stays on this machine; patients' names are not read.",
     )
     if not files:
+        for slot in ("uploaded", "prepared"):  # volumes are large
+            st.session_state.pop(slot, None)
         return
     found = _read(files)
     if found is None:
@@ -151,21 +155,26 @@ def _window(scan: Scan) -> Window | None:
     """Which values become the network's 0 and 1; None where the file, or its percentiles, decide."""
     standard = scan.window or scans.percentiles(scan.image)
     options = offered(scan.image, standard, modality=scan.modality, unit=scan.unit, header=scan.windows)
-    names = [AUTOMATIC, *list(options)[1:], OWN]
+    automatic = FROM_FILE if scan.window else BY_PERCENTILES
+    names = [automatic, *(name for name in list(options)[1:] if name != automatic), OWN]
     name = st.selectbox(
         "Window for the network",
         names,
-        key="upload.window",
+        key=f"upload.window.{automatic}",
         help="Values of the scan that become 0 and 1 for the network; what lies beyond is cut off. eps is a share of it. "
-        f"As the file says: {standard[0]:g} to {standard[1]:g}.",
+        f"Without a choice: {standard[0]:g} to {standard[1]:g}.",
         width=260,
     )
-    if name == AUTOMATIC:
+    if name == automatic:
         return None
     if name != OWN:
         return options[name]
-    level = st.number_input("Level", value=float(np.mean(standard)), key="upload.level", width=140)
-    width = st.number_input("Width", value=float(np.ptp(standard)), min_value=1e-6, key="upload.width", width=140)
+    low, high = standard
+    place = f"{low:g}.{high:g}"  # another scan begins with its own
+    level = st.number_input("Level", value=(low + high) / 2, key=f"upload.level.{place}", help=LEVEL, width=140)
+    width = st.number_input(
+        "Width", value=high - low, min_value=1e-6, key=f"upload.width.{place}", help=WIDTH, width=140
+    )
     return from_level(level, width)
 
 

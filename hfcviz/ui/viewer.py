@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from hfcviz import panels, plane_figures, planes, windows
+from hfcviz import panels, plane_figures, planes, slices, windows
 from hfcviz.grids import Shown, beyond_line
-from hfcviz.outcome import Outcome
+from hfcviz.outcome import Outcome, attacked, role_labels
 from hfcviz.scans import Window, sides
 from hfcviz.ui import views
 
@@ -54,7 +54,7 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
         st.caption(grid_line(seen))
     with pictures:
         if seen.own or blink or window != seen.placement.window:
-            figure = panels.slices_figure(outcome, seen, names, panels.centre(seen), window=window, blink=blink)
+            figure = slices.slices_figure(outcome, seen, names, slices.centre(seen), window=window, blink=blink)
             _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"))
             return
         with views.side_by_side():
@@ -68,7 +68,7 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
 
 
 def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
-    labels, roles = panels.role_labels(outcome), panels.attacked(outcome)
+    labels, roles = role_labels(outcome), attacked(outcome)
     scan = seen.scan
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         view = st.segmented_control(
@@ -97,7 +97,7 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
         blink = _blink(outcome, key)
     index = _sliders(seen, key)
     shown = list(planes.PLANES) if view in (THREE, None) else [view]
-    figure = panels.slices_figure(
+    figure = slices.slices_figure(
         outcome,
         seen,
         names,
@@ -114,7 +114,7 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
     unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
     if scan.affine is not None and planes.oblique(scan.affine):
         order += "; slices lie obliquely to the patient, and the mm of a slice are those of its middle"
-    st.caption(f"{panels.crosshair_line(outcome, seen, index)} {grid_line(seen)} Shown in {order}.{unknown}")
+    st.caption(f"{slices.crosshair_line(outcome, seen, index)} {grid_line(seen)} Shown in {order}.{unknown}")
 
 
 def _draw(figure: go.Figure, columns: int, alt: str) -> None:
@@ -156,7 +156,7 @@ def _centre(seen: Shown, key: str) -> tuple[int, ...]:
     """Where the crosshair starts, worked out once for a scan."""
     kept = st.session_state.get("centre")
     if kept is None or kept[0] != key:
-        kept = st.session_state.centre = (key, panels.centre(seen))
+        kept = st.session_state.centre = (key, slices.centre(seen))
     found: tuple[int, ...] = kept[1]
     return found
 
@@ -189,7 +189,7 @@ def _window(options: dict[str, Window], key: str) -> Window:
 def _blink(outcome: Outcome, key: str) -> str | None:
     """The role that takes turns with the scan: the last, which has the constraint where there is one."""
     wanted = st.toggle("Blink", key=f"blink.{key}", help=HELP["blink"], **KEEP)
-    return panels.attacked(outcome)[-1] if wanted else None
+    return attacked(outcome)[-1] if wanted else None
 
 
 def grid_line(seen: Shown) -> str:
@@ -209,6 +209,6 @@ def grid_line(seen: Shown) -> str:
 
 
 def _alt(outcome: Outcome, what: str) -> str:
-    labels = panels.role_labels(outcome)
-    names = ", ".join(labels[role] for role in ["clean", *panels.attacked(outcome)])
+    labels = role_labels(outcome)
+    names = ", ".join(labels[role] for role in ["clean", *attacked(outcome)])
     return f"{what}: {names} and what was added, at one place, in one window."

@@ -12,7 +12,7 @@ from hfcviz import exports, panels
 from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
-from hfcviz.outcome import Outcome, Plan, report
+from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
 from hfcviz.store import digest
@@ -56,9 +56,9 @@ def side_by_side() -> DeltaGenerator:
 
 def headline(outcome: Outcome, names: tuple[str, ...], grid: Shown) -> str:
     """The result in one or two sentences."""
-    chances, labels = outcome.activations.probabilities, panels.role_labels(outcome)
+    chances, labels = outcome.activations.probabilities, role_labels(outcome)
     parts = []
-    for role in panels.attacked(outcome):
+    for role in attacked(outcome):
         row = outcome.row(role)
         seen = int(chances[row].argmax())
         done = "turns" if seen == outcome.target else "fails to turn"
@@ -162,7 +162,7 @@ def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
 
 def detector_table(outcome: Outcome) -> None:
     """Score, threshold and verdict of every detector for every version."""
-    labels, rows = panels.role_labels(outcome), []
+    labels, rows = role_labels(outcome), []
     for name, scores in outcome.scores.items():
         row = {
             "detector": name,
@@ -213,15 +213,12 @@ def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
 
 def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
     """The report, and attacked scans and perturbations as files."""
-    labels, clean = panels.role_labels(outcome), outcome.x[outcome.row("clean")]
-    content = report(outcome, names)
-    if seen.own:
-        eps = outcome.recipe["plan"]["attack"]["eps"]
-        content |= {"eps_in_scan_units": eps_report(eps, seen.placement.window, seen.scan.unit)}
+    labels, clean = role_labels(outcome), outcome.x[outcome.row("clean")]
+    content = report(outcome, names) | eps_report(outcome, seen)
     with st.container(horizontal=True):
         about = "The numbers, and the recipe that makes them again."
         _download("Report (JSON)", json.dumps(content, indent=2), "report.json", about)
-        for role in panels.attacked(outcome):
+        for role in attacked(outcome):
             with st.popover(f"{labels[role]}: files", icon=":material/download:"):
                 _files(seen, role, labels[role], clean, outcome.x[outcome.row(role)])
 
@@ -234,7 +231,7 @@ def _files(seen: Shown, role: str, label: str, clean: np.ndarray, x: np.ndarray)
         about = "Black is -1, white is 1, and the grey between, 32768 of 65535, is no change."
         _download(
             "Perturbation (PNG, 16 bit)",
-            lambda: exports.perturbation_png(x - clean),
+            lambda: exports.perturbation_png(x, clean),
             f"{label} perturbation.png",
             about,
         )
