@@ -14,11 +14,13 @@ from pathlib import Path
 from hfcviz import entries, headers, series
 from hfcviz.entries import Beside, Entry
 from hfcviz.formats import FORMATS, HEAD, beside_path, empty, format_of, kind_of, nothing, read_one
-from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, label_of, library
+from hfcviz.limits import MAX_REFUSALS, MAX_TOTAL_VALUES, check_bytes, label_of, library, pick
 from hfcviz.scans import Scan
 from hfcviz.settings import InputError, Progress, silent
 
 Uploads = Sequence[tuple[str, bytes]]
+SINGLE = ("PNG", "JPEG", "TIFF", "DICOM series")
+"""Formats that never hold several volumes."""
 
 
 def read(source: Path | bytes, name: str | None = None, *, volume: int | None = None) -> Scan:
@@ -39,6 +41,8 @@ def read(source: Path | bytes, name: str | None = None, *, volume: int | None = 
             f"{label} must hold one scan, but it holds {len(scans)} ({', '.join(scan.name for scan in scans[:3])}"
             f"{', ...' if len(scans) > 3 else ''}); give the file, or a folder or zip of the files, of one of them."
         )
+    if volume is not None and scans[0].format in SINGLE:
+        pick(scans[0].name, 1, volume)  # a choice without effect would be a guess
     if errors:
         return series.with_notice(scans[0], f"{len(errors)} more could not be read: {errors[0]}")
     return scans[0]

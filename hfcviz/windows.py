@@ -25,7 +25,7 @@ def offered(
     The header's own windows follow, then for CT (values in HU) the usual presets, for all else percentiles, and the full range.
     """
     found = {"as the network sees it": network}
-    found |= {f"header: {label}": window for label, window in header}
+    found |= {f"header: {label} ({window[0]:g} to {window[1]:g})": window for label, window in header}
     if unit == "HU" or (modality == "CT" and not unit):
         found |= {f"CT {name}": from_level(*values) for name, values in CT_WINDOWS.items()}
     else:

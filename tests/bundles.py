@@ -67,9 +67,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@cache
 def case(spatial_dims: int = 2) -> Case:
     """A random convolutional network (2-D has three classes, 3-D two), and random images labelled as it predicts them."""
+    return _case(spatial_dims)  # the cache would take case() and case(2) for two
+
+
+@cache
+def _case(spatial_dims: int) -> Case:
     classifier = even_classes(tiny_cnn(spatial_dims, classes=5 - spatial_dims, seed=3))
     splits = {part: _split(classifier, part, count, seed) for seed, (part, count) in enumerate(SIZES.items())}
     dataset = Dataset("random", classifier.class_names, splits, "random images")

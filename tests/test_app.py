@@ -252,12 +252,17 @@ def test_a_damaged_run_is_one_sentence_and_the_live_form_stays(app, tmp_path, mo
 # The task without images
 
 
-@pytest.fixture
-def chest(app) -> AppTest:
+def task(app: AppTest, name: str) -> AppTest:
+    """The app on the page where another task was chosen."""
     app.switch_page(DATA).run()
-    app.segmented_control(key="task").set_value("chest").run()
+    app.segmented_control(key="task").set_value(name).run()
     assert not app.exception and not app.error
     return app
+
+
+@pytest.fixture
+def chest(app) -> AppTest:
+    return task(app, "chest")
 
 
 def an_xray(seed: int = 0):
@@ -339,10 +344,7 @@ def test_images_from_this_machine_bring_pictures_to_the_task_if_they_are_the_sam
 
 @pytest.fixture
 def volumes(app) -> AppTest:
-    app.switch_page(DATA).run()
-    app.segmented_control(key="task").set_value("brain3d").run()
-    assert not app.exception and not app.error
-    return app
+    return task(app, "brain3d")
 
 
 def test_the_task_of_volumes_opens_on_its_own_result(volumes):

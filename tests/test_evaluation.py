@@ -33,22 +33,27 @@ def rows_of(folder, study=STUDY, dims=2, **changes):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, rows_of(folder)
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory):
-    """Every attack that was run and every training that detectors got."""
-    attacks, trainings = [], []
+def finished(tmp_path_factory):
+    """An evaluation: its folder and rows, every attack that was run and every training that detectors got."""
+    case(2)  # made here, so that its own training is not watched
+    attacks, trainings, folder = [], [], tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "run", lambda *a, **k: attacks.append((a, k, run(*a, **k))) or attacks[-1][2])
         patch.setattr(
             "hfcviz.reference.fit_detectors", lambda t, *a, **k: trainings.append(t) or fit_detectors(t, *a, **k)
         )
-        rows_of(tmp_path_factory.mktemp("watched"))
-    return attacks, trainings
+        rows = rows_of(folder)
+    return folder, rows, attacks, trainings
+
+
+@pytest.fixture(scope="module")
+def done(finished):
+    return finished[:2]
+
+
+@pytest.fixture(scope="module")
+def watched(finished):
+    return finished[2:]
 
 
 def test_there_is_a_row_for_each_attack_penalty_eps_and_detector(done):

@@ -27,7 +27,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from hfcviz import limits
 from hfcviz.limits import inflated
-from hfcviz.readers import read, read_all
+from hfcviz.readers import SINGLE, read, read_all
 from hfcviz.scans import Scan
 from hfcviz.settings import InputError
 from tests.conftest import ROOT
@@ -354,3 +354,16 @@ def test_limits_hold_at_their_edges(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(encode(Image.fromarray(RAMP))).image.shape == (1, *RAMP.shape)
     assert "declares" in refusal(encode(Image.fromarray(COLOUR)))
     assert "declares" in refusal(saved(volume(17, 24)))
+
+
+@pytest.mark.parametrize("name", ["png8.png", "grey.jpg", "series.zip"])
+def test_a_volume_of_what_never_holds_several_is_refused(name: str) -> None:
+    assert read(VALID[name], volume=0).format in SINGLE
+    with pytest.raises(InputError, match="must be between 0 and 0; got 3"):
+        read(VALID[name], volume=3)
+
+
+def test_a_volume_chosen_for_one_of_several_files_does_not_refuse_the_others() -> None:
+    several = nibabel.Nifti1Image(np.stack([volume(9, 10, 11)] * 4, -1), np.eye(4)).to_bytes()
+    found = read_all([("png8.png", VALID["png8.png"]), ("several.nii", several)], volume=3)
+    assert not [one for one in found if isinstance(one, InputError)]

@@ -159,7 +159,7 @@ def test_positions_are_spoken_by_their_letters():
 def test_a_ct_gets_the_usual_windows_in_hounsfield_units_and_no_percentiles():
     image = np.linspace(-1000, 2000, 3000, dtype=np.float32).reshape(1, 30, 100)
     found = offered(image, (-160, 240), modality="CT", unit="HU", header=[("ABDOMEN", (-110, 190))])
-    assert next(iter(found)) == "as the network sees it" and found["header: ABDOMEN"] == (-110, 190)
+    assert next(iter(found)) == "as the network sees it" and found["header: ABDOMEN (-110 to 190)"] == (-110, 190)
     assert {name: found[f"CT {name}"] for name in CT_WINDOWS} == {
         "lung": (-1350, 150),
         "mediastinum": (-125, 225),

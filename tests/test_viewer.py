@@ -142,7 +142,9 @@ def test_one_plane_windows_conventions_and_differences_can_be_chosen(own):
     difference.set_value("both").run()
     assert len(figure(own).images) == 5
     window = key_of(own, "window.")
-    assert {"header: W1", "CT lung", "CT mediastinum", "CT bone", "CT brain", "full range"} <= set(window.options)
+    assert {"header: W1 (0 to 90)", "CT lung", "CT mediastinum", "CT bone", "CT brain", "full range"} <= set(
+        window.options
+    )
     before = figure(own).images
     window.set_value("CT lung").run()
     after = figure(own).images
