@@ -5,8 +5,8 @@
 1. The smallest eps of 1, 2, 4, 8 /255 at which PGD (40 steps) reaches a mean confidence of 0.99 in its target.
 2. There, every correctly classified test scan attacked by PGD and by PGD+HFC at equal eps, step size, steps and seeds; detectors
    trained on 70 % of the scans (clean, noise, PGD), judged on the other 30 %.
-3. In assets/BUNDLE: reference.npz (features in half precision, no images), mixtures.npz (the constraint fitted on them), first.npz
-   (the result that the app opens on), embeddings.npz (its maps).
+3. In assets/BUNDLE: reference.npz (features in half precision, no images), mixtures.npz (the constraint fitted on them), judged.npz
+   (what the detectors say of it), first.npz (the result that the app opens on), embeddings.npz (its maps).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import torch
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS, run, runner_up
 from hfcviz.bundle import open_bundle
-from hfcviz.cohort import compare, overall
+from hfcviz.cohort import judge
 from hfcviz.experiment import run_experiment
+from hfcviz.layer_views import embed_layer
 from hfcviz.outcome import Plan, save_outcome
-from hfcviz.panels import embed_layer
 from hfcviz.penalties import PENALTIES, save_constraint
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import build_reference, load_reference, save_reference, scan_seeds
+from hfcviz.runs import save_judged, verdicts_only
 from hfcviz.store import save_arrays
 
 EPS = (1, 2, 4, 8)
@@ -78,7 +79,9 @@ def main() -> None:
     save_reference(reference, bundle.folder / "reference.npz", half=True)
     reference = load_reference(bundle.folder / "reference.npz")  # what people will get
     save_constraint(reference.constraint(constraint), bundle.folder / "mixtures.npz", reference.digest)
-    rows, about = compare(reference), overall(reference)
+    judged = judge(reference)
+    save_judged(bundle.folder / "judged.npz", verdicts_only(judged, reference.digest))
+    rows, about = judged.rows, judged.overall
     numbers |= {
         "eps": eps,
         "success": {role: found["success"] for role, found in about.items()},
@@ -96,7 +99,7 @@ def main() -> None:
         for layer in classifier.layer_names:
             embedding = embed_layer(outcome, reference, layer, PROJECTIONS[name])
             maps[f"{name} {layer}"] = embedding.xy.astype(np.float32)
-            about[f"{name} {layer}"] = {"axes": list(embedding.axes), "note": embedding.note}
+            about[f"{name} {layer}"] = embedding.about
     save_arrays(bundle.folder / "embeddings.npz", maps, about)
     print(f"first result: {first}; {time.perf_counter() - started:.0f} s in all")
     if args.json:

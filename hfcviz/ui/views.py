@@ -13,11 +13,8 @@ from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
-from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
-from hfcviz.store import digest
 from hfcviz.ui import controls, state
-from hfcviz.ui.run import computed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,47 +114,6 @@ def status(outcome: Outcome, reference: Reference, plan: Plan | None, scan: stat
         st.info(f"{what}: press Run to attack {now}.", icon=":material/info:")
     stale = plan is not None and not controls.same_plan(plan, recipe)
     st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
-
-
-def layer_and_method(outcome: Outcome) -> tuple[str, str]:
-    """The chosen layer and projection."""
-    layers = list(outcome.activations.layers)
-    one, two = st.columns([1, 1], vertical_alignment="bottom")
-    layer = one.select_slider(
-        "Layer, from input to output", layers, value=layers[-1], key="layer", persist_state="session"
-    )
-    method = two.segmented_control(
-        "Projection", list(PROJECTIONS), default="PCA", key="method", required=True, persist_state="session"
-    )
-    return layer, method or "PCA"
-
-
-def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
-    """The scatter; slow projections are computed as a job, the page stays alive."""
-    reference, names = bundle.reference, bundle.about["class_names"]
-    embedding = state.known_embedding(outcome, layer, method)
-    if embedding is None and method == "PCA":
-        embedding = panels.embed_layer(outcome, reference, layer, PROJECTIONS["PCA"])
-    if embedding is None:
-        embedding = computed(
-            "view",
-            (digest(outcome.recipe), layer, method),
-            f"{method} of {layer}",
-            lambda progress: panels.embed_layer(outcome, reference, layer, PROJECTIONS[method], progress=progress),
-        )
-        if embedding is None:
-            return
-        state.keep_embedding(outcome, layer, method, embedding)
-    chart(
-        panels.scatter_figure(outcome, reference, layer, embedding, names),
-        "scatter",
-        f"{method} of the features of {layer}.",
-    )
-    trained = reference.recipe["attack"]["eps"] * 255
-    st.caption(
-        f"{embedding.note}. Small points: the bundled cohort, attacked at {trained:g}/255. Large points: this scan"
-        + (", lines: its way over the steps." if embedding.exact else ".")
-    )
 
 
 def detector_table(outcome: Outcome) -> None:

@@ -27,10 +27,13 @@ if judged is not None:
         left, right = st.container(key="wide_cohort"), st.container(key="side_selection")
     with left:
         st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
-        cohort_views.scatter(judged, labels)
+        cohort_views.scatter(judged, bundle, labels)
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
+    with st.expander("Every held-out scan in a table"):
+        st.caption(cohort_views.HELP["table"])
+        cohort_views.scans_table(judged, bundle, labels)
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
     st.subheader("Scores of one detector", help=cohort_views.HELP["scores"])

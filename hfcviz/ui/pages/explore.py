@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz import panels
-from hfcviz.ui import controls, state, viewer, views
+from hfcviz.ui import controls, feature_views, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -35,8 +35,7 @@ if outcome is not None:
         left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
     with left:
         st.subheader("Where the features lie", help=views.HELP["scatter"])
-        layer, method = views.layer_and_method(outcome)
-        views.scatter(outcome, bundle, layer, method)
+        feature_views.features(outcome, bundle)
     with right:
         st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
         views.chart(
@@ -53,7 +52,7 @@ if outcome is not None:
     with st.expander("Scores and verdicts layer by layer"):
         views.layer_verdicts(outcome)
     with st.expander("The attack step by step"):
-        views.steps(outcome, bundle, layer)
+        views.steps(outcome, bundle, st.session_state.layer)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
