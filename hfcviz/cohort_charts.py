@@ -144,7 +144,6 @@ def score_strips(
         380,
         barmode="overlay",
         dragmode="select",
-        clickmode="event+select",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
     )
 
@@ -226,4 +225,4 @@ def cohort_scatter(
         )
     figure.update_xaxes(title=axes[0], showticklabels=ticks, zeroline=False, showgrid=ticks)
     figure.update_yaxes(title=axes[1], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    return dressed(figure, 460, dragmode="lasso", clickmode="event+select")
+    return dressed(figure, 460, dragmode="lasso")

@@ -68,7 +68,7 @@ def layer_scatter(
         figure.add_trace(_own_point(one, 17, written=one.role != "noise"))  # noise lies on the scan's own point
     figure.update_xaxes(title=axes[0], showticklabels=ticks, zeroline=False, showgrid=ticks)
     figure.update_yaxes(title=axes[1], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    return dressed(figure, 520, title={"text": title, "font": {"size": 14}}, dragmode="lasso", clickmode="event+select")
+    return dressed(figure, 520, title={"text": title, "font": {"size": 14}}, dragmode="lasso")
 
 
 def layer_grid(
@@ -103,8 +103,7 @@ def layer_grid(
     return dressed(
         figure,
         240 * rows + 60,
-        dragmode="lasso",
-        clickmode="event+select",
+        dragmode="pan",  # a click opens a layer, and Streamlit hears clicks in this mode alone
         legend={"orientation": "h", "yanchor": "top", "y": -0.03, "x": 0, "itemsizing": "constant"},
     )
 

@@ -8,8 +8,8 @@ import pytest
 
 from hfcviz.charts import depth_strip, detector_chart, trace_lines, verdict_map
 from hfcviz.figures import difference_panels, scan_panels
-from hfcviz.scatters import Group, Own, layer_scatter
 from hfcviz.palette import CLASS_COLOURS, COLOURS, SYMBOLS
+from hfcviz.scatters import Group, Own, layer_scatter
 
 ROLES = ("clean", "noise", "attack", "hidden")
 LABELS = {"clean": "scan", "noise": "noise", "attack": "MIM", "hidden": "MIM+HFC"}

@@ -7,7 +7,7 @@ import pytest
 from bundles import ATTACK, CONSTRAINT, case, one_thread  # noqa: F401
 from sklearn.decomposition import PCA
 
-from hfcviz import layer_views, panels
+from hfcviz import layer_views
 from hfcviz.experiment import run_experiment
 from hfcviz.layer_views import embed_layer, scatter_figure
 from hfcviz.outcome import Plan, load_outcome, save_outcome
@@ -183,7 +183,7 @@ def test_in_the_pca_view_every_point_and_path_lies_where_scikit_learn_puts_its_f
     for name, z in expected.items():
         np.testing.assert_allclose(xy(found[name]), view.transform(z.astype(float)), atol=1e-4)
     for name, those in ids.items():
-        assert list(found[name].customdata) == those
+        assert [entry[0] for entry in found[name].customdata] == those
 
 
 @both_ranks
@@ -199,7 +199,7 @@ def test_no_scan_that_detectors_were_trained_on_is_shown_beside_the_training_ima
     trained = {r.ids[row] for row in np.flatnonzero(r.trains)}
     for name, trace in scattered(2, "block3")[1].items():
         if "/255" in name or "held out" in name:
-            assert len(trace.customdata) and not trained & set(trace.customdata)
+            assert len(trace.customdata) and not trained & {entry[0] for entry in trace.customdata}
 
 
 @pytest.mark.parametrize("method", MAPS)

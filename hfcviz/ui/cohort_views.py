@@ -158,7 +158,8 @@ def scores(judged: Judged, labels: dict[str, str]) -> None:
         labels,
         f"score of {name} (higher is more suspicious)",
     )
-    linked.chart(figure, "scores", f"Scores of {name} for every version of the held-out scans, with the threshold.")
+    about = f"Scores of {name} for every version of the held-out scans, with the threshold."
+    linked.chart(figure, "scores", about, judged.ids)
 
 
 def layers(judged: Judged, labels: dict[str, str]) -> None:

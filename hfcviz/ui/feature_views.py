@@ -19,7 +19,7 @@ HELP = {
     "layer": "Drag, or use the arrow keys: from the network's first block to its last feature, the penultimate one.",
     "method": "PCA is exact and linear, fitted on clean scans; t-SNE and UMAP show neighbourhoods and are fitted on all points.",
     "layers_shown": "All layers: one small picture for each, every one rotated or mirrored to lie like the one before. A click on a "
-    "point opens its layer; draw around points to select scans.",
+    "point opens its layer; lasso and box, above the figure's corner, select scans.",
 }
 
 

@@ -41,28 +41,31 @@ def key(name: str) -> str:
     return f"{name}.{turns.setdefault(name, 0)}"
 
 
-def chart(figure: go.Figure, name: str, alt: str) -> None:
+def chart(figure: go.Figure, name: str, alt: str, ids: Sequence[str] = ()) -> None:
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
-    layer on its own.
+    layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value.
     """
     st.plotly_chart(
         figure,
         key=key(name),
-        on_select=partial(_picked, name, key(name)),
+        on_select=partial(_picked, name, key(name), ids),
         selection_mode=("lasso", "box", "points"),
         config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
         alt=alt,
     )
 
 
-def _picked(name: str, widget: str) -> None:
+def _picked(name: str, widget: str, ids: Sequence[str]) -> None:
     found = st.session_state[widget].selection
-    data: list[list[Any]] = [point["customdata"] for point in found.points if isinstance(point.get("customdata"), list)]
-    drawn = found.get("lasso") or found.get("box")
-    if not drawn and len(data) == 1 and len(data[0]) == 2 and isinstance(data[0][1], str):
-        st.session_state.layer, st.session_state.layers_shown = data[0][1], ONE
+    known, layers = set(), set()
+    for point in found.points:
+        known |= {ids[row] for row in point.get("point_numbers", ()) if row < len(ids)}
+        carried: list[Any] = point.get("customdata") or []
+        known |= {one for one in carried[:1] if not str(one).startswith("training image")}
+        layers |= {one for one in carried[1:] if isinstance(one, str)}
+    if layers and not (found.get("lasso") or found.get("box")):
+        st.session_state.layer, st.session_state.layers_shown = layers.pop(), ONE
         return
-    known = [one[0] for one in data if isinstance(one[0], str) and not one[0].startswith("training image")]
     select(known, name)
 
 
