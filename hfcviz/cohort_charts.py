@@ -228,9 +228,7 @@ def auc_dots(
     figure.add_vrect(x0=0, x1=0.5, fillcolor=COLOURS["clean"], opacity=0.07, line_width=0)
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
     for what, x in (("inverted", 0.25), ("works", 0.75)):
-        figure.add_annotation(
-            text=what, x=x, y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12, "color": INK}
-        )
+        figure.add_annotation(text=what, x=x, y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12})
     for role in next(iter(aucs.values())):
         auc, low, high = np.array([aucs[name][role] for name in names]).T
         figure.add_trace(

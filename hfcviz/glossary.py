@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hfcviz.attacks import Attack
 from hfcviz.detectors import DETECTORS
 from hfcviz.penalties import HFC
-from hfcviz.settings import options
+from hfcviz.settings import help_of
 
 HFC_PAPER = "Yao et al., IEEE TMI 2024, arxiv.org/abs/2312.01679"
 
@@ -20,11 +20,6 @@ class Term:
 
     text: str
     source: str = ""
-
-
-def _help(cls: type, field: str) -> str:
-    """What the settings say of a field, so that form and glossary cannot disagree."""
-    return next(option.help for option in options(cls) if option.name == field)
 
 
 def _detector(name: str) -> Term:
@@ -47,16 +42,18 @@ GLOSSARY: dict[str, Term] = {
         "An attack that aims at one class: with two classes the other one, else the runner-up or a class of your choice."
     ),
     "target": Term("The class that the attacked scan shall be taken for."),
-    "eps": Term(f"{_help(Attack, 'eps')} At 8/255 a pixel changes by at most 3.1 % of the range from black to white."),
+    "eps": Term(
+        f"{help_of(Attack, 'eps')} At 8/255 a pixel changes by at most 3.1 % of the range from black to white."
+    ),
     "L-inf ball": Term(
         "All images in which no pixel differs from the scan's by more than eps. An attack may go anywhere in it and is brought "
         "back to its edge where it leaves it."
     ),
-    "step size": Term(_help(Attack, "step_size")),
-    "random start": Term(f"{_help(Attack, 'random_start')} The ball is the L-inf ball of radius eps."),
-    "momentum": Term(_help(Attack, "momentum"), "Dong et al. 2018, arxiv.org/abs/1710.06081"),
-    "input diversity": Term(_help(Attack, "diversity"), "Xie et al. 2019, arxiv.org/abs/1803.06978"),
-    "gradient smoothing": Term(_help(Attack, "smoothing"), "Dong et al. 2019, arxiv.org/abs/1904.02884"),
+    "step size": Term(help_of(Attack, "step_size")),
+    "random start": Term(f"{help_of(Attack, 'random_start')} The ball is the L-inf ball of radius eps."),
+    "momentum": Term(help_of(Attack, "momentum"), "Dong et al. 2018, arxiv.org/abs/1710.06081"),
+    "input diversity": Term(help_of(Attack, "diversity"), "Xie et al. 2019, arxiv.org/abs/1803.06978"),
+    "gradient smoothing": Term(help_of(Attack, "smoothing"), "Dong et al. 2019, arxiv.org/abs/1904.02884"),
     "cross-entropy": Term(
         "What networks are trained with and most attacks minimise: the negative logarithm of the target's probability. It never reaches "
         "zero, so there is always a reason to go on."
@@ -98,9 +95,9 @@ GLOSSARY: dict[str, Term] = {
     "constraint": Term(
         "What the second attack is bound to besides eps, at equal eps, step size and steps. Also called a penalty."
     ),
-    "weight": Term(_help(HFC, "weight")),
+    "weight": Term(help_of(HFC, "weight")),
     "regularisation": Term(
-        f"{_help(HFC, 'regularisation')} Without it a covariance from few scans cannot be inverted."
+        f"{help_of(HFC, 'regularisation')} Without it a covariance from few scans cannot be inverted."
     ),
     "equal budget": Term(
         "Attacks are compared at the same eps, step size, number of steps, targets and seeds. All else would favour one."
@@ -128,7 +125,7 @@ GLOSSARY: dict[str, Term] = {
     "Gaussian mixture": Term(
         "A density made of one or more Gaussians, here fitted to the clean features of one class in one layer."
     ),
-    "component": Term(f"One Gaussian of a mixture. {_help(HFC, 'components')}"),
+    "component": Term(f"One Gaussian of a mixture. {help_of(HFC, 'components')}"),
     "Mahalanobis distance": Term(
         "Distance from a mean, measured in the spread of the data in that direction. Its square is what HFC minimises.",
         "Mahalanobis 1936",

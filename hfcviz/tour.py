@@ -89,12 +89,13 @@ TOUR: tuple[Step, ...] = (
     ),
     Step(
         "How HFC hides",
-        "HFC attacks the network and stays among the clean scans",
-        "HFC adds one term for every layer: the distance to the clean scans of the class that is imitated. Same eps, "
-        "same steps. The network still says **{after}** ({hidden_sure}), but the feature stops at {hidden_way} along "
-        "the direction, between {clean_low} and {clean_high}, where PGD went on to {attack_way}. It lies within the "
-        "clean range in {hidden_within} of {layers} layers, and **{hidden_caught} of {detectors}** detectors catch "
-        "it.",
+        "HFC turns the network around and stays near the clean scans",
+        "HFC adds one term for every layer: the distance to the clean scans of the class that is imitated. "
+        "Same eps, same steps. The network still says **{after}** ({hidden_sure}), but the feature stops at "
+        "{hidden_way} along the direction, between {clean_low} and {clean_high}, where PGD went on to "
+        "{attack_way}. In {hidden_out} of {layers} layers it lies beyond the clean scans, and "
+        "**{hidden_caught} of {detectors}** detectors catch it. In {hidden_below} layers it is even more typical "
+        "than 95 % of clean scans.",
         "What must the attacker know to do this?",
         "The network with all its layers, and clean scans of the target class. Not the detectors: they were never "
         "asked.",
@@ -129,10 +130,11 @@ TOUR: tuple[Step, ...] = (
     Step(
         "What still betrays it",
         "Too typical is suspicious as well",
-        "With HFC some detectors are inverted: {inverted}. Their scores say that the attack is *more* typical than "
-        "clean scans. A two-sided test would read them as {inverted_two_sided}. BU, the spread under dropout, goes "
-        "from {bu_plain} to {bu_hidden}. And hiding takes many steps: with FGSM's single step (target reached in "
-        "{one_success}), **{one_strong} of {detectors}** detectors keep an AUC of {strong} or more in spite of HFC.",
+        "{inverted} finds PGD+HFC *more* typical than clean scans, far left in the upper figure: AUC "
+        "**{inverted_auc}**. A two-sided test would read that as **{inverted_two_sided}**. Inverted too: "
+        "{inverted_too}. BU, the spread under dropout, rises from {bu_plain} to {bu_hidden}. And hiding takes many "
+        "steps: after FGSM's single one, which reaches the target in {one_success}, **{one_strong} of {detectors}** "
+        "detectors keep an AUC of {strong} or more in spite of HFC.",
         "A hospital flags the *least* and the *most* typical scans. How does the attacker answer?",
         "By aiming at the typical distance of clean scans instead of the smallest one. A test that is known can be "
         "trained against; this has not been measured here.",

@@ -130,23 +130,18 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def judged_facts(outcome: Outcome) -> dict[str, str]:
     """What detectors and the mixtures say of the one scan."""
-    _, median, upper = outcome.depth_quantiles.T
+    low, median, upper = outcome.depth_quantiles.T
     depth = (outcome.layer_scores["GMM"] - median[:, None]) / (upper - median)[:, None]
-    found = {"detectors": str(len(outcome.scores)), "depth_low": f"{_depth_low(outcome):.1f}"}
+    found = {"detectors": str(len(outcome.scores))}
     for role in ("clean", "noise", *PAIR):
         row = outcome.row(role)
         caught = [name for name in outcome.scores if outcome.caught(name)[row]]
         missed = [name for name in outcome.scores if name not in caught]
         out = int((depth[:, row] > 1).sum())
         found |= {f"{role}_caught": str(len(caught)), f"{role}_missed": listed(missed), f"{role}_out": str(out)}
-        found |= {f"{role}_depth": f"{depth[-1, row]:.1f}", f"{role}_within": str(len(depth) - out)}
+        below = int((outcome.layer_scores["GMM"][:, row] < low).sum())
+        found |= {f"{role}_depth": f"{depth[-1, row]:.1f}", f"{role}_below": str(below)}
     return found
-
-
-def _depth_low(outcome: Outcome) -> float:
-    """The clean 5 % quantile of the last layer on the scale where 0 is the median and 1 the 95 % quantile."""
-    low, median, upper = outcome.depth_quantiles[-1]
-    return float((low - median) / (upper - median))
 
 
 def usual_run(bundle: Bundle) -> tuple[str, float]:
@@ -177,6 +172,7 @@ def run_facts(bundle: Bundle) -> dict[str, str]:
     )
     any_row: dict[str, Any] = next(iter(hidden.values()))
     best = max(hidden.values(), key=lambda row: row["auc"])
+    lowest = min(hidden.values(), key=lambda row: row["auc"])
     inverted = [row for row in hidden.values() if row["auc_high"] < 0.5]
     attacks = list(dict.fromkeys(row["attack"] for row in all_hidden))
     worst = {name: min(row["auc"] for row in all_hidden if row["detector"] == name) for name in hidden}
@@ -196,8 +192,10 @@ def run_facts(bundle: Bundle) -> dict[str, str]:
         "run_hidden_strong": str(_strong(hidden)),
         "run_best": best["detector"],
         "run_best_auc": with_interval(best),
-        "inverted": listed([f"{row['detector']} {with_interval(row)}" for row in inverted]),
-        "inverted_two_sided": listed([f"{row['detector']} {row['two_sided']:.2f}" for row in inverted]),
+        "inverted": lowest["detector"],
+        "inverted_auc": with_interval(lowest),
+        "inverted_two_sided": f"{lowest['two_sided']:.3f}",
+        "inverted_too": listed([row["detector"] for row in inverted if row is not lowest]),
         "bu_plain": with_interval(plain["BU"]),
         "bu_hidden": with_interval(hidden["BU"]),
         "one_strong": str(_strong(one)),
@@ -225,8 +223,8 @@ def surely(chance: float) -> str:
 
 
 def with_interval(row: Row) -> str:
-    """An AUC with its 95 % bootstrap interval."""
-    return f"{row['auc']:.2f} ({row['auc_low']:.2f} to {row['auc_high']:.2f})"
+    """An AUC with its 95 % bootstrap interval; to three digits, since 0.00 would read as a rounded nothing."""
+    return f"{row['auc']:.3f} ({row['auc_low']:.3f} to {row['auc_high']:.3f})"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -53,7 +53,9 @@ def for_a_class(pictures: Sequence[Picture]) -> None:
     """Give the figures large type, and sizes with which all of them are on one screen."""
     for picture in pictures:
         figure = picture.figure
-        figure.update_layout(font_size=LETTERS, height=340 if len(pictures) > 1 else 500)
+        figure.update_layout(font_size=LETTERS, legend_font_size=LETTERS, height=330 if len(pictures) > 1 else 500)
+        figure.update_xaxes(tickfont_size=LETTERS, title_font_size=LETTERS)
+        figure.update_yaxes(tickfont_size=LETTERS, title_font_size=LETTERS)
         figure.for_each_annotation(lambda note: note.update(font_size=LETTERS))
         figure.update_traces(textfont_size=LETTERS, selector={"mode": "markers+text"})
 
@@ -73,6 +75,7 @@ def _scatter(material: Material, method: str = "PCA", hide: Sequence[str] = ()) 
     rim = 0.05 * (high - low)
     figure.update_xaxes(range=[low[0] - rim[0], high[0] + rim[0]])
     figure.update_yaxes(range=[low[1] - rim[1], high[1] + rim[1]])
+    figure.update_layout(legend={"yanchor": "bottom", "y": 1.02})  # below, it would meet the axis in so low a figure
     return _without(figure, hide)
 
 
@@ -133,7 +136,7 @@ def one_direction(material: Material) -> list[Picture]:
             figure, "How far PGD's feature has come along the fixed direction at each step, and where clean scans lie."
         ),
         Picture(
-            _scatter(material, hide=[_hidden(material), eps]),
+            _scatter(material, hide=[_hidden(material), "noise", eps]),
             "PCA of the last layer: the way of the scan's feature under PGD, from one class through the other and beyond.",
         ),
     ]

@@ -33,6 +33,8 @@ HELP = {
     "depth": "Negative log-likelihood of each version under the mixture of clean scans of the class that the "
     "network predicts, "
     "scaled so that 0 is the clean median and 1 the clean 95 % quantile. Far above 1: out of the data.",
+    "layer": "Whose pooled features are shown, one number a channel. The last layer's is the penultimate feature.",
+    "method": "PCA is fitted on clean scans alone and is a straight shadow. t-SNE and UMAP keep neighbours; their distances mean little.",
     "detectors": "The share of clean scans that look less suspicious than this one. Thresholds come from clean "
     "scans alone. "
     "A score at the far left is more typical than almost any clean scan.",
@@ -124,10 +126,21 @@ def layer_and_method(outcome: Outcome) -> tuple[str, str]:
     layers = list(outcome.activations.layers)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
-        "Layer, from input to output", layers, value=layers[-1], key="layer", persist_state="session"
+        "Layer, from input to output",
+        layers,
+        value=layers[-1],
+        key="layer",
+        persist_state="session",
+        help=HELP["layer"],
     )
     method = two.segmented_control(
-        "Projection", list(PROJECTIONS), default="PCA", key="method", required=True, persist_state="session"
+        "Projection",
+        list(PROJECTIONS),
+        default="PCA",
+        key="method",
+        required=True,
+        persist_state="session",
+        help=HELP["method"],
     )
     return layer, method or "PCA"
 
@@ -219,7 +232,11 @@ def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
         about = "The numbers, and the recipe that makes them again."
         _download("Report (JSON)", json.dumps(content, indent=2), "report.json", about)
         for role in attacked(outcome):
-            with st.popover(f"{labels[role]}: files", icon=":material/download:"):
+            with st.popover(
+                f"{labels[role]}: files",
+                icon=":material/download:",
+                help="The attacked scan, and what was added to it.",
+            ):
                 _files(seen, role, labels[role], clean, outcome.x[outcome.row(role)])
 
 

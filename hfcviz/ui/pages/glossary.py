@@ -10,6 +10,8 @@ words = st.text_input(
 )
 found = find(words)
 st.caption(f"{len(found)} of {len(GLOSSARY)} terms.")
+if not found:
+    st.info("No term has these words: try fewer, or a part of one.", icon=":material/search_off:")
 for name, term in found.items():
     st.subheader(name, anchor=anchor(name))
     st.markdown(term.text)
