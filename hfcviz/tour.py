@@ -31,8 +31,8 @@ TOUR: tuple[Step, ...] = (
     Step(
         "What the network sees",
         "The network turns a scan into a few hundred numbers",
-        "This is a simulated brain scan of {size} pixels. The network says **{before}** and is {sure} sure; over all "
-        "test scans it is right in {test_accuracy}. On its way through {layers} layers the picture becomes "
+        "This is a simulated brain scan of {size} pixels. The network says **{before}** and is {sure} sure; it is "
+        "right in {right} of {of_test} test scans. On its way through {layers} layers the picture becomes "
         "*features*: the mean of each channel, {channels} of them from first to last. The plot shows the {width} "
         "numbers of the last layer, brought down to two: each point is one scan, and the two classes lie apart.",
         "If you only saw the last layer's numbers, how would you tell a scan that the network should not be asked "
@@ -91,11 +91,10 @@ TOUR: tuple[Step, ...] = (
         "How HFC hides",
         "HFC turns the network around and stays near the clean scans",
         "HFC adds one term for every layer: the distance to the clean scans of the class that is imitated. "
-        "Same eps, same steps. The network still says **{after}** ({hidden_sure}), but the feature stops at "
-        "{hidden_way} along the direction, between {clean_low} and {clean_high}, where PGD went on to "
-        "{attack_way}. In {hidden_out} of {layers} layers it lies beyond the clean scans, and "
-        "**{hidden_caught} of {detectors}** detectors catch it. In {hidden_below} layers it is even more typical "
-        "than 95 % of clean scans.",
+        "Same eps, same steps. The network still says **{after}** ({hidden_sure}). The feature goes the same way "
+        "(cosine {hidden_cosine}), but stops at **{hidden_way}**, between {clean_low} and {clean_high}, where PGD "
+        "went on to {attack_way}. In {hidden_out} of {layers} layers it lies beyond the clean scans, and in "
+        "{hidden_below} it is even more typical than 95 % of them. **{hidden_caught} of {detectors}** detectors catch it.",
         "What must the attacker know to do this?",
         "The network with all its layers, and clean scans of the target class. Not the detectors: they were never "
         "asked.",

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import safe_open
 
 from hfcviz.bundle import Bundle
-from hfcviz.outcome import Outcome, role_labels
+from hfcviz.outcome import Outcome
 from hfcviz.reference import Reference
 from hfcviz.runs import in_255
 from hfcviz.tables import Row
@@ -28,9 +28,9 @@ def scan_facts(bundle: Bundle, outcome: Outcome) -> dict[str, str]:
     """The scan, what the network sees in each version, and how much was changed."""
     names, chances = bundle.about["class_names"], outcome.activations.probabilities
     layers, recipe = outcome.activations.layers, outcome.recipe
-    eps, labels = recipe["plan"]["attack"]["eps"], role_labels(outcome)
-    found = {
-        "scan": recipe["scan"]["name"],
+    eps, known = recipe["plan"]["attack"]["eps"], bundle.reference.recipe
+    attack, change = outcome.row("attack"), np.abs(outcome.x[outcome.row("attack")] - outcome.x[0])
+    return {
         "size": " x ".join(map(str, outcome.x.shape[2:])),
         "before": names[int(chances[0].argmax())],
         "sure": surely(chances[0].max()),
@@ -38,20 +38,15 @@ def scan_facts(bundle: Bundle, outcome: Outcome) -> dict[str, str]:
         "layers": str(len(layers)),
         "channels": ", ".join(str(z.shape[1]) for z in layers.values()),
         "width": str(list(layers.values())[-1].shape[1]),
-        "eps": f"{eps * 255:.3g}/255",
         "share": f"{eps:.1%}",
         "steps": str(recipe["plan"]["attack"]["steps"]),
-        "test_accuracy": f"{bundle.about['training']['test_accuracy']:.1%}",
+        "right": str(known["correct"]),
+        "of_test": str(known["test_scans"]),
+        "attack_sure": surely(chances[attack, outcome.target]),
+        "hidden_sure": surely(chances[outcome.row("hidden"), outcome.target]),
+        "attack_linf": f"{change.max() * 255:.2f}/255",
+        "attack_mean": f"{change.mean() * 255:.1f}/255",
     }
-    for role in PAIR:
-        row = outcome.row(role)
-        found |= {
-            role: labels[role],
-            f"{role}_sure": surely(chances[row, outcome.target]),
-            f"{role}_linf": f"{outcome.linf[row] * 255:.2f}/255",
-            f"{role}_mean": f"{np.abs(outcome.x[row] - outcome.x[0]).mean() * 255:.1f}/255",
-        }
-    return found
 
 
 def head_weights(bundle: Bundle) -> np.ndarray:
@@ -97,7 +92,6 @@ def way_facts(bundle: Bundle, outcome: Outcome) -> dict[str, str]:
         "clean_high": f"{high:.1f}",
         "way_start": f"{way['attack'][0]:.1f}",
         "by_chance": f"{np.sqrt(2 / (np.pi * len(along))):.2f}",  # mean |cosine| of two directions drawn blindly
-        "pull_start": f"{1 - chances[0]:.4f}",
         "sure_by": str(int(np.argmax(chances > 0.99))),
     }
     for role in PAIR:
@@ -130,17 +124,18 @@ def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def judged_facts(outcome: Outcome) -> dict[str, str]:
     """What detectors and the mixtures say of the one scan."""
-    low, median, upper = outcome.depth_quantiles.T
-    depth = (outcome.layer_scores["GMM"] - median[:, None]) / (upper - median)[:, None]
-    found = {"detectors": str(len(outcome.scores))}
+    scores, (low, median, upper) = outcome.layer_scores["GMM"], outcome.depth_quantiles.T
+    attack = outcome.row("attack")
+    found = {
+        "detectors": str(len(outcome.scores)),
+        "attack_missed": listed([name for name in outcome.scores if not outcome.caught(name)[attack]]),
+        "attack_depth": f"{(scores[-1, attack] - median[-1]) / (upper[-1] - median[-1]):.1f}",
+        "hidden_below": str(int((scores[:, outcome.row("hidden")] < low).sum())),
+    }
     for role in ("clean", "noise", *PAIR):
         row = outcome.row(role)
-        caught = [name for name in outcome.scores if outcome.caught(name)[row]]
-        missed = [name for name in outcome.scores if name not in caught]
-        out = int((depth[:, row] > 1).sum())
-        found |= {f"{role}_caught": str(len(caught)), f"{role}_missed": listed(missed), f"{role}_out": str(out)}
-        below = int((outcome.layer_scores["GMM"][:, row] < low).sum())
-        found |= {f"{role}_depth": f"{depth[-1, row]:.1f}", f"{role}_below": str(below)}
+        caught = sum(bool(outcome.caught(name)[row]) for name in outcome.scores)
+        found |= {f"{role}_caught": str(caught), f"{role}_out": str(int((scores[:, row] > upper).sum()))}
     return found
 
 

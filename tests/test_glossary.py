@@ -51,7 +51,7 @@ def test_the_search_wants_all_words_and_puts_names_first():
 def test_the_page_lists_what_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
     monkeypatch.chdir(ROOT)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.switch_page("hfcviz/ui/pages/glossary.py").run()
     assert [one.value for one in app.subheader] == sorted(GLOSSARY, key=str.casefold)
     app.text_input(key="glossary").set_value("mahalanobis").run()

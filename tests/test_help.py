@@ -42,6 +42,7 @@ def everything(node: Block) -> Iterator[Node]:
 def app(request, tmp_path, monkeypatch) -> Iterator[AppTest]:
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("hfcviz.ui.data_views._check", lambda *rest: [])  # seconds, and nothing to see in them here
     found = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
     if request.param != next(iter(BUNDLES)):
         found.switch_page("hfcviz/ui/pages/data_model.py").run()
