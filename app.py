@@ -6,9 +6,13 @@ from hfcviz.ui import state
 
 PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
+    "tour": st.Page("hfcviz/ui/pages/tour.py", title="Tour", icon=":material/school:", url_path="tour"),
     "cohort": st.Page("hfcviz/ui/pages/cohort.py", title="Cohort", icon=":material/groups:", url_path="cohort"),
     "data": st.Page(
         "hfcviz/ui/pages/data_model.py", title="Data & model", icon=":material/radiology:", url_path="data"
+    ),
+    "glossary": st.Page(
+        "hfcviz/ui/pages/glossary.py", title="Glossary", icon=":material/menu_book:", url_path="glossary"
     ),
 }
 

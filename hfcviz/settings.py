@@ -143,6 +143,11 @@ def options(cls: type[Settings]) -> tuple[Option, ...]:
     return _read[cls]
 
 
+def help_of(cls: type[Settings], name: str) -> str:
+    """What a settings class says of one of its fields, for whatever else shows that field."""
+    return next(option.help for option in options(cls) if option.name == name)
+
+
 _read: dict[type[Settings], tuple[Option, ...]] = {}
 """What `options` has read: type hints cost as much as a step of an attack on a small network."""
 

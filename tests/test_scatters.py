@@ -144,7 +144,7 @@ def test_the_mouse_reads_class_prediction_confidence_likelihood_and_verdicts(dim
 def test_the_number_beside_the_picture_is_that_of_the_strip_over_depth():
     o = case(2).outcome
     place = list(o.activations.layers).index("block2")
-    low, median, upper = o.depth_quantiles[place]
+    _, median, upper = o.depth_quantiles[place]
     expected = (o.layer_scores["GMM"][place, o.row("attack")] - median) / (upper - median)
     said = hovers.evidence(o, "block2")
     number = float(said.split("PGD ")[1].split(",")[0])

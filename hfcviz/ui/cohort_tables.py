@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from hfcviz import jobs
-from hfcviz.attacks import ATTACKS
+from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, judge
 from hfcviz.datasets import Dataset
@@ -21,7 +21,7 @@ from hfcviz.evaluation import one_cohort
 from hfcviz.models import Classifier
 from hfcviz.reference import shares
 from hfcviz.runs import in_255
-from hfcviz.settings import InputError, Progress
+from hfcviz.settings import InputError, Progress, help_of
 from hfcviz.store import digest
 from hfcviz.study import LEAST, Study, Task
 from hfcviz.tables import MEASURES, grid_lines, paper_lines
@@ -31,6 +31,10 @@ from hfcviz.ui.run import computed, watch
 KEPT = 8
 """Live cohorts that stay on disk, the newest ones."""
 PAPER = "as in the paper"
+SHOW = (
+    "AUC: the chance that an attack scores above a clean or noisy scan. Two-sided: the larger of AUC and 1 - AUC. TPR@90: attacks "
+    "caught when one in ten clean and noisy scans is flagged. As in the paper: AUC in %, without > with the constraint."
+)
 
 T = TypeVar("T")
 
@@ -69,8 +73,11 @@ def published(bundle: Bundle) -> Judged | None:
             format_func=lambda eps: f"{eps:g}/255",
             key=f"cohort.eps.{bundle.name}",
             required=True,
+            help=help_of(Attack, "eps"),
         )
-        measure = st.segmented_control("Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True)
+        measure = st.segmented_control(
+            "Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True, help=SHOW
+        )
     rows = [row for row in runs.rows if row["eps_255"] == eps]
     lines = paper_lines(rows) if measure == PAPER else grid_lines(rows, measure or "AUC")
     st.dataframe(
@@ -93,6 +100,7 @@ def published(bundle: Bundle) -> Judged | None:
         default=usual[0] if usual[0] in names else names[0],
         key=f"cohort.run.{bundle.name}.{eps}",
         required=True,
+        help="The attack, with and without the constraint, that table and figures below are about.",
     )
     return _read(bundle.name, name or names[0], float(eps or sizes[0]))
 
@@ -111,14 +119,26 @@ def live(bundle: Bundle) -> None:
             st.page_link("hfcviz/ui/pages/data_model.py", label="Load the data set", icon=":material/radiology:")
             return
         one, two, three, four = st.columns(4, vertical_alignment="bottom")
-        name = one.selectbox("Attack", list(ATTACKS), key="cohort.attack")
+        name = one.selectbox("Attack", list(ATTACKS), key="cohort.attack", help="Evaluated without and with HFC.")
         eps = two.number_input(
-            "eps (n/255)", value=in_255(known["eps"]), format="%g", key=f"cohort.live_eps.{bundle.name}"
+            "eps (n/255)",
+            value=in_255(known["eps"]),
+            format="%g",
+            key=f"cohort.live_eps.{bundle.name}",
+            help=help_of(Attack, "eps"),
         )
         limit = three.number_input("Scans", value=60, step=1, key="cohort.limit", help=f"{LEAST} or more.")
-        start = four.button("Evaluate", disabled=running, icon=":material/play_arrow:", width="stretch")
+        start = four.button(
+            "Evaluate",
+            disabled=running,
+            icon=":material/play_arrow:",
+            width="stretch",
+            help="Attack the scans, train the detectors on one part of them and judge them on the other.",
+        )
         st.caption("What is finished is kept: the same choice goes on where it stopped.")
-        if st.session_state.cohort is not None and st.button("Back to the published runs", disabled=running):
+        if st.session_state.cohort is not None and st.button(
+            "Back to the published runs", disabled=running, help="The evaluated cohort stays on disk."
+        ):
             st.session_state.cohort = None
             st.rerun()
     if start:

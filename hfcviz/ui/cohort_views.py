@@ -14,6 +14,7 @@ from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
 from hfcviz.ui import linked, state
+from hfcviz.ui.feature_views import HELP as HELP_ALSO
 from hfcviz.ui.run import computed
 from hfcviz.ui.views import chart
 
@@ -37,7 +38,11 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
-        "Layer, from input to output", layers, value=layers[-1], key=f"cohort.layer.{len(layers)}.{layers[-1]}"
+        "Layer, from input to output",
+        layers,
+        value=layers[-1],
+        key=f"cohort.layer.{len(layers)}.{layers[-1]}",
+        help=HELP_ALSO["layer"],
     )
     methods = list(PROJECTIONS) if judged.features else ["PCA"]
     method = two.segmented_control(
@@ -46,7 +51,7 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         default="PCA",
         key=f"cohort.method.{len(methods)}",
         required=True,
-        help=None
+        help=HELP_ALSO["method"]
         if judged.features
         else "Of this published run only the PCA view is kept; evaluate it live for others.",
     )
@@ -86,7 +91,13 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     what = f"{len(chosen)} selected" if chosen else f"all {len(judged.ids)}"
     with st.container(horizontal=True):
         st.download_button(
-            f"CSV of {what} scans", export, "cohort.csv", "text/csv", icon=":material/download:", on_click="ignore"
+            f"CSV of {what} scans",
+            export,
+            "cohort.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            help="A line for each scan: class, target, and the score and verdict of every detector for every version.",
         )
         linked.let_go("cohort")
     if not chosen:
@@ -94,7 +105,11 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         return
     pages = -(-len(chosen) // SHOWN)
     page = (
-        st.number_input(f"Page (1 to {pages})", 1, pages, 1, key=f"cohort.page.{pages}", width=160) if pages > 1 else 1
+        st.number_input(
+            f"Page (1 to {pages})", 1, pages, 1, key=f"cohort.page.{pages}", width=160, help=f"{SHOWN} scans a page."
+        )
+        if pages > 1
+        else 1
     )
     place, names = {name: row for row, name in enumerate(judged.ids)}, bundle.about["class_names"]
     if not state.has_images():
@@ -147,7 +162,12 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
 def scores(judged: Judged, labels: dict[str, str]) -> None:
     """Histogram and points of one detector's scores."""
     name = st.segmented_control(
-        "Detector", list(judged.scores), default=next(iter(judged.scores)), key="cohort.detector", required=True
+        "Detector",
+        list(judged.scores),
+        default=next(iter(judged.scores)),
+        key="cohort.detector",
+        required=True,
+        help="Whose scores are shown.",
     )
     name = name or next(iter(judged.scores))
     figure = cohort_charts.score_strips(

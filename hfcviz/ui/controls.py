@@ -40,7 +40,14 @@ def sidebar(bundle: Bundle) -> Plan | None:
             plan = None
         running = st.session_state.job is not None
         ready = plan is not None and scan is not None and not running
-        if st.button("Run", type="primary", width="stretch", disabled=not ready, icon=":material/play_arrow:"):
+        if st.button(
+            "Run",
+            type="primary",
+            width="stretch",
+            disabled=not ready,
+            icon=":material/play_arrow:",
+            help="Attack the scan without and with the constraint, and ask all detectors.",
+        ):
             assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)

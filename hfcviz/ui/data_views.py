@@ -54,7 +54,12 @@ def gallery(bundle: Bundle) -> None:
     assert data is not None
     names = data.class_names
     chosen = st.segmented_control(
-        "Class", ["all", *names], default="all", required=True, key=f"gallery_class.{bundle.name}"
+        "Class",
+        ["all", *names],
+        default="all",
+        required=True,
+        key=f"gallery_class.{bundle.name}",
+        help="Show the test scans of one class alone.",
     )
     rows = [
         row
@@ -63,12 +68,16 @@ def gallery(bundle: Bundle) -> None:
     ]
     pages = max(1, -(-len(rows) // PAGE))
     page = (
-        st.number_input(f"Page (1 to {pages})", 1, pages, 1, key=f"gallery_page_{chosen}", width=160)
+        st.number_input(
+            f"Page (1 to {pages})", 1, pages, 1, key=f"gallery_page_{chosen}", width=160, help=f"{PAGE} scans a page."
+        )
         if pages > 1
         else 1
     )
     st.caption(f"{len(rows)} scans. {data.about}")
-    if bundle.source is None and st.button("Load another data set", icon=":material/folder_open:"):
+    if bundle.source is None and st.button(
+        "Load another data set", icon=":material/folder_open:", help="Let go of these images and name another place."
+    ):
         del st.session_state.images[bundle.name]
         st.rerun()
     with st.container(horizontal=True, gap="small"):

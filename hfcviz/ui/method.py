@@ -34,4 +34,9 @@ def explain(bundle: Bundle) -> None:
         "Source: Yao et al., *Adversarial Medical Image with Hierarchical Feature Hiding*, IEEE TMI, "
         "[arXiv 2312.01679](https://arxiv.org/abs/2312.01679)."
     )
+    with st.container(horizontal=True):
+        st.page_link("hfcviz/ui/pages/tour.py", label="The same in ten pictures: the tour", icon=":material/school:")
+        st.page_link(
+            "hfcviz/ui/pages/glossary.py", label="What the words mean: the glossary", icon=":material/menu_book:"
+        )
     st.caption(bundle.source_note)

@@ -18,7 +18,14 @@ def watch(job: jobs.Job, key: str) -> None:
     bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
     # The button stands outside the fragment: a click that names a fragment is dropped while the whole page is drawn,
     # because a fragment is unknown until that drawing reaches it. This click interrupts the drawing instead.
-    stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch", on_click=job.cancel)
+    stop.button(
+        "Stop",
+        key=f"stop.{key}",
+        icon=":material/stop_circle:",
+        width="stretch",
+        on_click=job.cancel,
+        help="Ends it after its present step; what was shown before stays.",
+    )
     with bar:
         _progress(job)
 
@@ -46,7 +53,9 @@ def computed(slot: str, key: object, name: str, work: Callable[[Progress], T]) -
         if job.state == "done":
             return job.result
         st.info(job.error or f"Stopped: {name}.")
-        wanted = st.button("Start again", key=f"again.{slot}", icon=":material/play_arrow:")
+        wanted = st.button(
+            "Start again", key=f"again.{slot}", icon=":material/play_arrow:", help=f"{name}, from the beginning."
+        )
         if not wanted:
             return None
     if wanted:

@@ -49,6 +49,11 @@ def _opened(name: str) -> Bundle:
     return open_bundle(name)
 
 
+def named(name: str) -> Bundle:
+    """A bundle by its name, whatever this session has chosen."""
+    return _opened(name)
+
+
 def bundle() -> Bundle:
     """Model, reference cohort and published runs of the task that this session has chosen."""
     return _opened(st.session_state.bundle_name)
@@ -61,7 +66,7 @@ def store() -> Store:
 
 
 @st.cache_resource(show_spinner=False)
-def _first_embeddings(name: str) -> dict[str, Embedding]:
+def first_embeddings(name: str) -> dict[str, Embedding]:
     """The bundled positions of a bundle's first result: {"UMAP layer1.0": ...}."""
     arrays, about = load_arrays(_opened(name).folder / "embeddings.npz")
     return {name: Embedding.of(xy, about[name], exact=False) for name, xy in arrays.items()}
@@ -173,7 +178,7 @@ def collect(key: str) -> object | None:
 
 def known_embedding(outcome: Outcome, layer: str, method: str) -> Embedding | None:
     """Positions computed earlier in this session, or bundled."""
-    if outcome is bundle().first and (found := _first_embeddings(bundle().name).get(f"{method} {layer}")):
+    if outcome is bundle().first and (found := first_embeddings(bundle().name).get(f"{method} {layer}")):
         return found
     return st.session_state.embeddings.get((digest(outcome.recipe), layer, method))
 

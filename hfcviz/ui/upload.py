@@ -29,6 +29,7 @@ AT_ONCE = 16 * 2**20
 """Bytes that are read while the page waits; more are read by the worker, with progress."""
 OWN = "own level and width"
 LEVEL, WIDTH = "The value in the middle, in the scan's units.", "How many units lie between the network's 0 and 1."
+SLICE = "Counted along the chosen plane's normal; it starts in the middle."
 FROM_FILE, BY_PERCENTILES = "as the file says", "percentiles 0.5 to 99.5"
 """What the network gets without a choice: the file's own window, or else percentiles."""
 
@@ -79,7 +80,12 @@ def upload(bundle: Bundle) -> None:
     picture.image(state.thumbnail(chosen.x), width=260, alt="the scan as the network sees it")
     with text:
         _judge(bundle, chosen.x)
-        if st.button("Use this scan", type="primary", icon=":material/arrow_forward:"):
+        if st.button(
+            "Use this scan",
+            type="primary",
+            icon=":material/arrow_forward:",
+            help="Go to Explore with it. Nothing is attacked before you press Run there.",
+        ):
             state.use(chosen)
     _facts(scan)
 
@@ -136,10 +142,19 @@ def _prepared(bundle: Bundle, scan: Scan) -> state.ChosenScan:
     shape, whole, sliced = tuple(bundle.about["input_shape"]), scan, None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if scan.image.ndim == 4 and len(shape) == 3:
-            plane = st.segmented_control("Plane", list(PLANES), default="axial", required=True, key="upload.plane")
+            plane = st.segmented_control(
+                "Plane",
+                list(PLANES),
+                default="axial",
+                required=True,
+                key="upload.plane",
+                help="The network takes images: which slices of the volume it gets.",
+            )
             axis = PLANES[plane or "axial"]
             count = scan.image.shape[1 + axis]
-            index = st.slider("Slice", 0, count - 1, count // 2, key=f"upload.slice.{axis}.{count}", width=260)
+            index = st.slider(
+                "Slice", 0, count - 1, count // 2, key=f"upload.slice.{axis}.{count}", width=260, help=SLICE
+            )
             scan, sliced = scans.take_slice(scan, axis, index), (axis, index)
         window = _window(scan)
     kept = st.session_state.get("prepared")

@@ -175,7 +175,11 @@ def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
         about = "The numbers, and the recipe that makes them again."
         _download("Report (JSON)", json.dumps(content, indent=2), "report.json", about)
         for role in attacked(outcome):
-            with st.popover(f"{labels[role]}: files", icon=":material/download:"):
+            with st.popover(
+                f"{labels[role]}: files",
+                icon=":material/download:",
+                help="The attacked scan, and what was added to it.",
+            ):
                 _files(seen, role, labels[role], clean, outcome.x[outcome.row(role)])
 
 

@@ -1,0 +1,52 @@
+"""The tour in a real browser: given with two keys, without a complaint."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlparse
+
+from hfcviz.tour import TOUR
+
+WAIT = 60_000
+LAST = len(TOUR)
+
+
+def at(page, number: int) -> None:
+    """Wait until a step is shown: its figures, its name in the list, its number in the address."""
+    page.locator(f".st-key-chart-tour-{number}-1 .main-svg").first.wait_for(timeout=WAIT)
+    page.wait_for_function(f"location.search.includes('step={number}')", timeout=WAIT)
+    page.wait_for_function("document.querySelector('[data-test-script-state=running]') === null", timeout=WAIT)
+    assert page.get_by_role("combobox").first.input_value() == f"{number} of {LAST}: {TOUR[number - 1].name}"
+    assert (
+        page.locator("[class*=st-key-chart-tour-]").count()
+        == page.locator(f"[class*=st-key-chart-tour-{number}-]").count()
+    )
+
+
+def test_the_tour_is_given_with_two_keys_and_its_place_is_kept(chromium, app_server):
+    page = chromium.new_page(viewport={"width": 1440, "height": 900})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(app_server)
+    page.get_by_role("link", name="Tour").first.click(timeout=WAIT)
+    at(page, 1)
+    places = set()
+    for number in range(2, LAST + 1):
+        page.keyboard.press("ArrowRight")
+        at(page, number)
+        places.add(round(page.locator(".st-key-tour_title").bounding_box()["y"]))
+    assert len(places) == 1, "nothing above the figures jumps"
+    page.keyboard.press("ArrowRight")  # the last step: nothing more
+    assert parse_qs(urlparse(page.url).query)["step"] == [str(LAST)]
+    page.keyboard.press("ArrowLeft")
+    at(page, LAST - 1)
+    page.get_by_text("An answer").click()
+    page.get_by_text("By aiming at the typical distance").wait_for(timeout=WAIT)
+    assert not complaints
+    page.reload()
+    at(page, LAST - 1)
+    page.get_by_role("button", name=re.compile("Open this view on Explore")).click()
+    page.get_by_text("How an adversarial scan hides").wait_for(timeout=WAIT)
+    assert page.locator("[data-testid=stException], [data-testid=stAlert]").count() == 0
+    page.close()
