@@ -20,13 +20,13 @@ from hfcviz.panels import (
     difference_figure,
     distance_figure,
     embed_layer,
-    flat,
     layer_figure,
     role_labels,
     scan_figure,
     scatter_figure,
 )
 from hfcviz.projections import PROJECTIONS, TSNE, UMAP, Embedding
+from hfcviz.scans import flat
 
 both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
 ROLES = ("clean", "noise", "attack", "hidden")
