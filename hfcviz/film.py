@@ -144,7 +144,7 @@ def step_line(outcome: Outcome, film: Film, frame: int) -> str:
             if caught
             else f"caught by none of {len(scores)}"
         )
-        parts.append(f"**{film.labels[role]}**: *{film.said[role][frame]}*, {by}")
+        parts.append(f"**{film.labels[role]}**: {film.said[role][frame]}, {by}")
     return f"Step {film.steps[frame]} of {film.steps[-1]}. {'; '.join(parts)}. {parting_line(outcome, frame)}"
 
 

@@ -15,9 +15,11 @@ from hfcviz.plane_figures import grey_png, signed_png
 
 FRAME_MS = 300
 """How long a step is seen. Nothing flashes, it starts on a click and ends at the last step."""
-ROWS = {"pictures": (26, 200), "lamps": (14, 0), "charts": (56, 165), "views": (62, 130)}
+NARROWEST = 780
+"""Pixels of width below which words run into each other."""
+ROWS = {"pictures": (26, 200), "lamps": (14, 0), "charts": (68, 165), "views": (62, 130)}
 """Pixels above and of each row, in this order; a row of lamps is LAMPS high for each attack."""
-LAMPS, TOP, BOTTOM, GAP = 54, 48, 22, 0.05
+LAMPS, TOP, BOTTOM, GAP = 54, 30, 22, 0.05
 SHADES = 31
 """Of red and of blue in a difference."""
 DASH = {"attack": "solid", "hidden": "dash"}
@@ -59,7 +61,7 @@ class Film:
     thresholds: Mapping[str, float]
 
 
-class Sheet:
+class _Sheet:
     """A film in the making: what stands still, and what moves with the named steps."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -114,11 +116,11 @@ class Sheet:
         self.layout["annotations"].append(at | {"text": text})
 
 
-def film_sheet(film: Film) -> Sheet:
-    """All attacks in step: pictures and differences, lamps of the detectors, curves, the strip over depth, and the way through the PCA view
-    of some layers. It takes a moment, for its pictures are encoded; film_figure then stands it at any step.
+def film_figure(film: Film) -> go.Figure:
+    """All attacks in step, standing at the first: pictures and differences, lamps of the detectors, curves, the strip over depth, and the
+    way through the PCA view of some layers. A frame for each kept step, called like it, and buttons that play them.
     """
-    sheet, roles = Sheet([str(step) for step in film.steps]), list(film.changes)
+    sheet, roles = _Sheet([str(step) for step in film.steps]), list(film.changes)
     heights = {name: (above, own or LAMPS * len(roles)) for name, (above, own) in ROWS.items()}
     inner = top = sum(map(sum, heights.values()))
     bands = {}
@@ -129,24 +131,17 @@ def film_sheet(film: Film) -> Sheet:
     _lamps(sheet, film, roles, bands["lamps"])
     _charts(sheet, film, roles, bands["charts"])
     _views(sheet, film, bands["views"])
-    sheet.layout |= look(inner + TOP + BOTTOM) | {"dragmode": False, "showlegend": False}
-    sheet.layout["margin"] = {"l": 58, "r": 12, "t": TOP, "b": BOTTOM}
-    return sheet
-
-
-def film_figure(sheet: Sheet, at: int) -> go.Figure:
-    """The film standing at kept step `at`, with buttons that play it from there."""
-    title = {"x": 0.5, "xanchor": "center", "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12}}
-    data = list(sheet.data)
-    for number, state in zip(sheet.moving, sheet.states[at], strict=True):
-        data[number] = data[number] | state
-    words = [{"text": f"<b>Step {name} of {sheet.names[-1]}</b>", "font": {"size": 18}} | title for name in sheet.names]
     frames = [
-        {"name": name, "traces": sheet.moving, "data": states, "layout": {"images": images, "title": word}}
-        for name, states, images, word in zip(sheet.names, sheet.states, sheet.images, words, strict=True)
+        {"name": name, "traces": sheet.moving, "data": states, "layout": {"images": images}}
+        for name, states, images in zip(sheet.names, sheet.states, sheet.images, strict=True)
     ]
-    now = {"images": sheet.images[at], "title": words[at], "updatemenus": [_buttons(sheet.names, at)]}
-    return go.Figure({"data": data, "layout": sheet.layout | now, "frames": frames})
+    data = list(sheet.data)
+    for number, state in zip(sheet.moving, sheet.states[0], strict=True):
+        data[number] = data[number] | state
+    layout = look(inner + TOP + BOTTOM) | sheet.layout | {"images": sheet.images[0]}
+    layout |= {"margin": {"l": 58, "r": 12, "t": TOP, "b": BOTTOM, "pad": 0}, "updatemenus": [_buttons()]}
+    layout |= {"dragmode": False, "showlegend": False}
+    return go.Figure({"data": data, "layout": layout, "frames": frames})
 
 
 def _columns(count: int, gap: float = GAP) -> list[tuple[float, float]]:
@@ -154,7 +149,7 @@ def _columns(count: int, gap: float = GAP) -> list[tuple[float, float]]:
     return [(place * (width + gap), place * (width + gap) + width) for place in range(count)]
 
 
-def _pictures(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _pictures(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     rows, columns = film.clean.shape[1:]
     bound = film.eps or 1 / 255
     parts = [(role, kind) for role in roles for kind in ("version", "change")]
@@ -172,10 +167,17 @@ def _pictures(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, flo
         sheet.pictures(place, (rows, columns), name, sources)
         sheet.title(place, f"<b style='color:{COLOURS[role]}'>{name}</b>")
         if kind == "version":
+            corners = {
+                "x": [0.03 * columns] * 2,
+                "y": [0.05 * rows, 0.95 * rows],
+                "textposition": ["bottom right", "top right"],
+            }
             font = {"color": "white", "size": 14, "shadow": SHADOW}
-            corner = {"x": [0.03 * columns], "y": [0.05 * rows], "textposition": "bottom right", "textfont": font}
-            states = [{"text": [f"<b>{said}</b>"]} for said in film.said[role]]
-            sheet.moves(place, states, mode="text", name=f"said of {film.labels[role]}", **corner)
+            states = [
+                {"text": [f"<b>{said}</b>", f"<b>step {step}</b>"]}
+                for said, step in zip(film.said[role], sheet.names, strict=True)
+            ]
+            sheet.moves(place, states, mode="text", name=f"said of {film.labels[role]}", textfont=font, **corners)
 
 
 def _shades(change: np.ndarray, bound: float) -> np.ndarray:
@@ -188,7 +190,7 @@ def _largest(change: np.ndarray) -> np.ndarray:
     return change[np.abs(change).reshape(len(change), -1).max(1).argmax()][None]
 
 
-def _lamps(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _lamps(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     names = [name for name in film.thresholds if all(name in film.scores[role] for role in roles)]
     ticks = [f"<b>{name}</b><br>limit {digits(film.thresholds[name])}" for name in names]
     x = {"range": (-0.5, len(names) - 0.5), "tickvals": list(range(len(names))), "ticktext": ticks, "showgrid": False}
@@ -217,7 +219,7 @@ def _lamps(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]
         sheet.moves(place, states, mode="markers+text", name=state, textposition="middle right", **about)
 
 
-def _charts(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _charts(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     confidence, loss, depth = _columns(3, 0.075)
     step = {"title": {"text": "step", "standoff": 2, "font": {"size": 12}}, "nticks": 6}
     place = sheet.axes(confidence, band, step, {"range": (-0.04, 1.04)})
@@ -246,12 +248,12 @@ def _loss_title(film: Film, roles: list[str]) -> str:
     return f"{first}; constraint: thin" if constraint else first
 
 
-def _line(sheet: Sheet, place: dict[str, str], values: np.ndarray, line: dict[str, Any], **rest: Any) -> None:
+def _line(sheet: _Sheet, place: dict[str, str], values: np.ndarray, line: dict[str, Any], **rest: Any) -> None:
     where = {"x": list(range(len(values))), "y": values, "hoverinfo": "all"}
     sheet.still(place, mode="lines", line=line, hovertemplate="step %{x}: %{y:.4g}", **where, **rest)
 
 
-def _curve(sheet: Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str) -> None:
+def _curve(sheet: _Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str) -> None:
     """A curve over the steps with a mark that moves along."""
     _line(sheet, place, values, {"color": COLOURS[role], "width": 2.5, "dash": DASH[role]}, name=name)
     marks = [{"x": [int(step)], "y": [float(values[step])]} for step in film.steps]
@@ -263,7 +265,7 @@ def _mark(role: str, size: int) -> dict[str, Any]:
     return {"symbol": SYMBOLS[role], "color": COLOURS[role], "size": size, "line": line}
 
 
-def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, float], band: tuple[float, float]) -> None:
+def _depth(sheet: _Sheet, film: Film, roles: list[str], across: tuple[float, float], band: tuple[float, float]) -> None:
     everything = np.concatenate([film.depths[role].ravel() for role in roles] + [film.lower, [1.0]])
     least, most = float(squash(everything.min())), float(squash(everything.max()))
     room = 0.06 * (most - least)
@@ -287,7 +289,7 @@ def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, floa
         sheet.moves(place, states, x=numbers, mode="lines+markers", line=line, hoverinfo="all", **about)
 
 
-def _views(sheet: Sheet, film: Film, band: tuple[float, float]) -> None:
+def _views(sheet: _Sheet, film: Film, band: tuple[float, float]) -> None:
     for across, (layer, view) in zip(_columns(len(film.views), 0.015), film.views.items(), strict=True):
         bare = {"showticklabels": False, "showgrid": False, "mirror": True, "linecolor": INK, "linewidth": 1}
         place = sheet.axes(across, band, bare | {"title": {"text": "PC 1", "standoff": 0, "font": {"size": 11}}}, bare)
@@ -305,11 +307,10 @@ def _views(sheet: Sheet, film: Film, band: tuple[float, float]) -> None:
             sheet.moves(place, points, mode="markers", name=f"{film.labels[role]} in {layer}", marker=_mark(role, 13))
 
 
-def _buttons(steps: Sequence[str], at: int) -> dict[str, Any]:
-    """Play from the step that is shown, or from the first if that is the last; stop at any."""
-    names = list(steps[at if at < len(steps) - 1 else 0 :])
+def _buttons() -> dict[str, Any]:
+    """Play from the step that is shown, and stop at any: for those who have the figure alone, in a file."""
     common = {"mode": "immediate", "transition": {"duration": 0}}
-    play = [names, common | {"fromcurrent": True, "frame": {"duration": FRAME_MS, "redraw": True}}]
+    play = [None, common | {"fromcurrent": True, "frame": {"duration": FRAME_MS, "redraw": False}}]
     pause = [[None], common | {"frame": {"duration": 0, "redraw": False}}]
     return {
         "type": "buttons",
@@ -319,7 +320,7 @@ def _buttons(steps: Sequence[str], at: int) -> dict[str, Any]:
         "y": 1,
         "xanchor": "left",
         "yanchor": "bottom",
-        "pad": {"b": 26, "t": 0, "l": 0, "r": 0},
+        "pad": {"b": 24, "t": 0, "l": 0, "r": 0},
         "bgcolor": "rgba(127,127,127,0.12)",
         "bordercolor": INK,
         "font": {"size": 14},
