@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfcviz.film_figures import Film, View
+from hfcviz.film_sheet import Film, View
 from hfcviz.outcome import Outcome, attacked, role_labels
 from hfcviz.projections import PROJECTIONS, project
 from hfcviz.reference import Reference

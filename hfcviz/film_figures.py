@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from hfcviz.charts import squash, squashed_ticks
+from hfcviz.film_sheet import Film, Sheet
 from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, INK, SHADOW, SYMBOLS, digits, look
 from hfcviz.plane_figures import grey_png, signed_png
 
@@ -22,105 +22,16 @@ ROWS = {"pictures": (26, 200), "lamps": (14, 0), "charts": (68, 165), "views": (
 LAMPS, TOP, BOTTOM, GAP = 54, 30, 22, 0.05
 SHADES = 31
 """Of red and of blue in a difference."""
+TINY = 1e-12
+"""Smaller losses are drawn as this, since their logarithm may be infinite."""
 DASH = {"attack": "solid", "hidden": "dash"}
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """The PCA view of a layer: clean points of each class, [(P, 2)], and the way of each attack, {role: (S, 2)}."""
-
-    clouds: Sequence[np.ndarray]
-    paths: Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """What is shown at the F kept steps of S, of each attack {role: ...}; all in step.
-
-    steps: (F,), the kept ones; eps: a fraction; clean: (C, rows, columns) in [0, 1]; changes: {role: F pictures like it}; said: {role: F
-    words in the picture}; confidence: {role: (S,)} of `target`; terms: {role: {name: (S,)}}, the loss first; depths: {role: (L, F)} where
-    0 is the clean median and 1 the clean 95 % quantile, lower: (L,) the 5 % quantile; views: {layer: View}, `chosen` stands out; scores:
-    {role: {detector: (F,)}}, caught above thresholds.
-    """
-
-    steps: np.ndarray
-    labels: Mapping[str, str]
-    eps: float
-    clean: np.ndarray
-    changes: Mapping[str, Sequence[np.ndarray]]
-    said: Mapping[str, Sequence[str]]
-    target: str
-    confidence: Mapping[str, np.ndarray]
-    terms: Mapping[str, Mapping[str, np.ndarray]]
-    layers: Sequence[str]
-    depths: Mapping[str, np.ndarray]
-    lower: np.ndarray
-    views: Mapping[str, View]
-    chosen: str
-    scores: Mapping[str, Mapping[str, np.ndarray]]
-    thresholds: Mapping[str, float]
-
-
-class _Sheet:
-    """A film in the making: what stands still, and what moves with the named steps."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self.data: list[dict[str, Any]] = []
-        self.layout: dict[str, Any] = {"annotations": []}
-        self.moving: list[int] = []
-        self.states: list[list[dict[str, Any]]] = [[] for _ in names]
-        self.images: list[list[dict[str, Any]]] = [[] for _ in names]
-        self.places = 0
-
-    def axes(self, across: tuple[float, float], up: tuple[float, float], x: dict, y: dict) -> dict[str, str]:
-        """A new pair of axes in a part of the sheet; what a trace needs to lie on them."""
-        self.places += 1
-        tail = "" if self.places == 1 else str(self.places)
-        self.layout[f"xaxis{tail}"] = {"domain": across, "anchor": f"y{tail}", "zeroline": False} | x
-        self.layout[f"yaxis{tail}"] = {"domain": up, "anchor": f"x{tail}", "zeroline": False} | y
-        return {"xaxis": f"x{tail}", "yaxis": f"y{tail}"}
-
-    def still(self, place: dict[str, str], **trace: Any) -> None:
-        """A trace that does not move."""
-        self.data.append({"type": "scatter", "hoverinfo": "skip"} | place | trace)
-
-    def moves(self, place: dict[str, str], states: Sequence[dict[str, Any]], **trace: Any) -> None:
-        """A trace of which these parts differ from step to step."""
-        self.moving.append(len(self.data))
-        self.still(place, **trace)
-        for step, state in zip(self.states, states, strict=True):
-            step.append({"type": "scatter"} | state)
-
-    def pictures(self, place: dict[str, str], sides: tuple[int, int], name: str, sources: Sequence[str]) -> None:
-        """An encoded picture for each step, (rows, columns), that fills its axes.
-
-        An image of the layout, since one among the traces is loaded anew with each step and would flicker.
-        """
-        at = {
-            "xref": place["xaxis"],
-            "yref": place["yaxis"],
-            "x": -0.5,
-            "y": -0.5,
-            "sizex": sides[1],
-            "sizey": sides[0],
-        }
-        at |= {"sizing": "stretch", "layer": "below", "name": name}
-        for step, source in zip(self.images, sources, strict=True):
-            step.append(at | {"source": source})
-
-    def title(self, place: dict[str, str], text: str) -> None:
-        """A heading above a pair of axes."""
-        at = {"xref": f"{place['xaxis']} domain", "yref": f"{place['yaxis']} domain", "x": 0.5, "y": 1}
-        at |= {"xanchor": "center", "yanchor": "bottom", "yshift": 2, "showarrow": False, "font": {"size": 13}}
-        self.layout["annotations"].append(at | {"text": text})
 
 
 def film_figure(film: Film) -> go.Figure:
     """All attacks in step, standing at the first: pictures and differences, lamps of the detectors, curves, the strip over depth, and the
     way through the PCA view of some layers. A frame for each kept step, called like it, and buttons that play them.
     """
-    sheet, roles = _Sheet([str(step) for step in film.steps]), list(film.changes)
+    sheet, roles = Sheet([str(step) for step in film.steps]), list(film.changes)
     heights = {name: (above, own or LAMPS * len(roles)) for name, (above, own) in ROWS.items()}
     inner = top = sum(map(sum, heights.values()))
     bands = {}
@@ -144,12 +55,19 @@ def film_figure(film: Film) -> go.Figure:
     return go.Figure({"data": data, "layout": layout, "frames": frames})
 
 
+def _roomy(values: np.ndarray | Sequence[float]) -> tuple[float, float]:
+    """From the least to the largest, and room for a mark beyond: the axes stand still while the film plays."""
+    least, most = float(np.min(values)), float(np.max(values))
+    room = 0.08 * (most - least) or 1.0
+    return least - room, most + room
+
+
 def _columns(count: int, gap: float = GAP) -> list[tuple[float, float]]:
     width = (1 - gap * (count - 1)) / count
     return [(place * (width + gap), place * (width + gap) + width) for place in range(count)]
 
 
-def _pictures(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _pictures(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     rows, columns = film.clean.shape[1:]
     bound = film.eps or 1 / 255
     parts = [(role, kind) for role in roles for kind in ("version", "change")]
@@ -190,7 +108,7 @@ def _largest(change: np.ndarray) -> np.ndarray:
     return change[np.abs(change).reshape(len(change), -1).max(1).argmax()][None]
 
 
-def _lamps(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _lamps(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     names = [name for name in film.thresholds if all(name in film.scores[role] for role in roles)]
     ticks = [f"<b>{name}</b><br>limit {digits(film.thresholds[name])}" for name in names]
     x = {"range": (-0.5, len(names) - 0.5), "tickvals": list(range(len(names))), "ticktext": ticks, "showgrid": False}
@@ -219,9 +137,10 @@ def _lamps(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float
         sheet.moves(place, states, mode="markers+text", name=state, textposition="middle right", **about)
 
 
-def _charts(sheet: _Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
+def _charts(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     confidence, loss, depth = _columns(3, 0.075)
-    step = {"title": {"text": "step", "standoff": 2, "font": {"size": 12}}, "nticks": 6}
+    last = int(film.steps[-1])
+    step = {"title": {"text": "step", "standoff": 2, "font": {"size": 12}}, "nticks": 6, "range": _roomy([0, last])}
     place = sheet.axes(confidence, band, step, {"range": (-0.04, 1.04)})
     sheet.title(place, f"probability of {film.target}")
     for role in roles:
@@ -248,12 +167,12 @@ def _loss_title(film: Film, roles: list[str]) -> str:
     return f"{first}; constraint: thin" if constraint else first
 
 
-def _line(sheet: _Sheet, place: dict[str, str], values: np.ndarray, line: dict[str, Any], **rest: Any) -> None:
+def _line(sheet: Sheet, place: dict[str, str], values: np.ndarray, line: dict[str, Any], **rest: Any) -> None:
     where = {"x": list(range(len(values))), "y": values, "hoverinfo": "all"}
     sheet.still(place, mode="lines", line=line, hovertemplate="step %{x}: %{y:.4g}", **where, **rest)
 
 
-def _curve(sheet: _Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str) -> None:
+def _curve(sheet: Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str) -> None:
     """A curve over the steps with a mark that moves along."""
     _line(sheet, place, values, {"color": COLOURS[role], "width": 2.5, "dash": DASH[role]}, name=name)
     marks = [{"x": [int(step)], "y": [float(values[step])]} for step in film.steps]
@@ -265,13 +184,12 @@ def _mark(role: str, size: int) -> dict[str, Any]:
     return {"symbol": SYMBOLS[role], "color": COLOURS[role], "size": size, "line": line}
 
 
-def _depth(sheet: _Sheet, film: Film, roles: list[str], across: tuple[float, float], band: tuple[float, float]) -> None:
+def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, float], band: tuple[float, float]) -> None:
     everything = np.concatenate([film.depths[role].ravel() for role in roles] + [film.lower, [1.0]])
-    least, most = float(squash(everything.min())), float(squash(everything.max()))
-    room = 0.06 * (most - least)
     numbers = list(range(len(film.layers)))
     x = {"tickvals": numbers, "ticktext": list(film.layers), "tickangle": 35, "tickfont": {"size": 10}}
-    y = {"range": (least - room, most + room)} | squashed_ticks(everything)
+    x |= {"range": _roomy(numbers)}
+    y = {"range": _roomy(squash(everything))} | squashed_ticks(everything)
     place = sheet.axes(across, band, x, y)
     sheet.title(place, "distance from clean scans, by layer")
     edge = {"x": numbers, "mode": "lines", "line": {"width": 0}}
@@ -289,10 +207,12 @@ def _depth(sheet: _Sheet, film: Film, roles: list[str], across: tuple[float, flo
         sheet.moves(place, states, x=numbers, mode="lines+markers", line=line, hoverinfo="all", **about)
 
 
-def _views(sheet: _Sheet, film: Film, band: tuple[float, float]) -> None:
+def _views(sheet: Sheet, film: Film, band: tuple[float, float]) -> None:
     for across, (layer, view) in zip(_columns(len(film.views), 0.015), film.views.items(), strict=True):
         bare = {"showticklabels": False, "showgrid": False, "mirror": True, "linecolor": INK, "linewidth": 1}
-        place = sheet.axes(across, band, bare | {"title": {"text": "PC 1", "standoff": 0, "font": {"size": 11}}}, bare)
+        ranges = [_roomy(axis) for axis in np.concatenate([*view.clouds, *view.paths.values()]).T]
+        title = {"text": "PC 1", "standoff": 0, "font": {"size": 11}}
+        place = sheet.axes(across, band, bare | {"range": ranges[0], "title": title}, bare | {"range": ranges[1]})
         sheet.title(place, f"<b>{layer}</b>" if layer == film.chosen else layer)
         for index, cloud in enumerate(view.clouds):
             colour, symbol = CLASS_COLOURS[index % len(CLASS_COLOURS)], CLASS_SYMBOLS[index % len(CLASS_SYMBOLS)]

@@ -9,7 +9,8 @@ import streamlit as st
 from hfcviz import panels
 from hfcviz.bundle import Bundle
 from hfcviz.film import left_out, make_film, recorded, step_line
-from hfcviz.film_figures import FRAME_MS, NARROWEST, Film, film_figure
+from hfcviz.film_figures import FRAME_MS, NARROWEST, film_figure
+from hfcviz.film_sheet import Film
 from hfcviz.outcome import Outcome
 from hfcviz.store import digest
 from hfcviz.ui import views

@@ -30,6 +30,7 @@ button:hover { border-color: var(--st-primary-color) }
 :focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px }
 output { min-width: 7rem; text-align: right; font-variant-numeric: tabular-nums }
 p { margin: .75rem 0 0; line-height: 1.5; min-height: 4.5em }
+@media (max-width: 1100px) { p { min-height: 7.5em } }
 """
 JS = """
 export default function ({ parentElement, data }) {
