@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from hfcviz.charts import squash, squashed_ticks
-from hfcviz.film_sheet import Film, Sheet
+from hfcviz.film_sheet import Film, Sheet, roomy, stretches
 from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, INK, SHADOW, SYMBOLS, digits, look
 from hfcviz.plane_figures import grey_png, signed_png
 
@@ -19,11 +20,12 @@ NARROWEST = 780
 """Pixels of width below which words run into each other."""
 ROWS = {"pictures": (26, 200), "lamps": (14, 0), "charts": (68, 165), "views": (62, 130)}
 """Pixels above and of each row, in this order; a row of lamps is LAMPS high for each attack."""
-LAMPS, TOP, BOTTOM, GAP = 54, 30, 22, 0.05
+LAMPS, TOP, BOTTOM = 54, 30, 22
 SHADES = 31
 """Of red and of blue in a difference."""
-TINY = 1e-12
-"""Smaller losses are drawn as this, since their logarithm may be infinite."""
+TINY = 1e-8
+"""Smaller losses are drawn as this: single precision knows 0 next, which has no logarithm."""
+Scale = Callable[[Any], np.ndarray]
 DASH = {"attack": "solid", "hidden": "dash"}
 
 
@@ -55,23 +57,11 @@ def film_figure(film: Film) -> go.Figure:
     return go.Figure({"data": data, "layout": layout, "frames": frames})
 
 
-def _roomy(values: np.ndarray | Sequence[float]) -> tuple[float, float]:
-    """From the least to the largest, and room for a mark beyond: the axes stand still while the film plays."""
-    least, most = float(np.min(values)), float(np.max(values))
-    room = 0.08 * (most - least) or 1.0
-    return least - room, most + room
-
-
-def _columns(count: int, gap: float = GAP) -> list[tuple[float, float]]:
-    width = (1 - gap * (count - 1)) / count
-    return [(place * (width + gap), place * (width + gap) + width) for place in range(count)]
-
-
 def _pictures(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
     rows, columns = film.clean.shape[1:]
     bound = film.eps or 1 / 255
     parts = [(role, kind) for role in roles for kind in ("version", "change")]
-    for across, (role, kind) in zip(_columns(len(parts), 0.01), parts, strict=True):
+    for across, (role, kind) in zip(stretches(len(parts), 0.01), parts, strict=True):
         x = {"visible": False, "constrain": "domain", "range": (-0.5, columns - 0.5)}
         y = {"visible": False, "constrain": "domain", "range": (rows - 0.5, -0.5)}
         place = sheet.axes(across, band, x, y)
@@ -138,44 +128,48 @@ def _lamps(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]
 
 
 def _charts(sheet: Sheet, film: Film, roles: list[str], band: tuple[float, float]) -> None:
-    confidence, loss, depth = _columns(3, 0.075)
+    confidence, loss, depth = stretches(3, 0.075)
     last = int(film.steps[-1])
-    step = {"title": {"text": "step", "standoff": 2, "font": {"size": 12}}, "nticks": 6, "range": _roomy([0, last])}
+    step = {"title": {"text": "step", "standoff": 2, "font": {"size": 12}}, "nticks": 6, "range": roomy([0, last])}
     place = sheet.axes(confidence, band, step, {"range": (-0.04, 1.04)})
     sheet.title(place, f"probability of {film.target}")
     for role in roles:
         _curve(sheet, film, place, role, film.confidence[role], film.labels[role])
-    place = sheet.axes(
-        loss, band, step, {"type": "log", "exponentformat": "power", "nticks": 5, "tickfont": {"size": 11}}
-    )
-    sheet.title(place, _loss_title(film, roles))
+    losses = np.concatenate([values for terms in film.terms.values() for values in terms.values()])
+    if losses.min() < 0:  # the margin, which has no logarithm once the target wins
+        scale: Scale = squash
+        y: dict[str, Any] = {"range": roomy(squash(losses))} | squashed_ticks(losses)
+    else:
+        scale = partial(np.maximum, TINY)
+        y = {"type": "log", "range": roomy(np.log10(scale(losses))), "exponentformat": "power", "nticks": 5}
+    place = sheet.axes(loss, band, step, y | {"tickfont": {"size": 11}})
+    first, *constrained = film.terms[roles[-1]]
+    dotted = f", {film.chosen} dotted" if film.chosen in constrained else ""
+    sheet.title(place, first + (f"; constraint: thin{dotted}" if constrained else ""))
     for role in roles:
-        first, *constraint = film.terms[role]
-        for name in constraint:
+        first, *constrained = film.terms[role]
+        for name in constrained:
             bold = name == film.chosen
             line = {"color": COLOURS[role], "width": 2 if bold else 1, "dash": "dot" if bold else "solid"}
             about = {"name": f"constraint in {name}", "opacity": 0.9 if bold else 0.35}
-            _line(sheet, place, film.terms[role][name], line, **about)
-        _curve(sheet, film, place, role, film.terms[role][first], f"{film.labels[role]}, {first}")
+            _line(sheet, place, film.terms[role][name], scale, line, **about)
+        _curve(sheet, film, place, role, film.terms[role][first], f"{film.labels[role]}, {first}", scale)
     _depth(sheet, film, roles, depth, band)
 
 
-def _loss_title(film: Film, roles: list[str]) -> str:
-    first, *constraint = film.terms[roles[-1]]
-    if film.chosen in constraint:
-        return f"{first}; constraint: thin, {film.chosen} dotted"
-    return f"{first}; constraint: thin" if constraint else first
+def _line(
+    sheet: Sheet, place: dict[str, str], values: np.ndarray, scale: Scale, line: dict[str, Any], **rest: Any
+) -> None:
+    where = {"x": list(range(len(values))), "y": scale(values), "customdata": values, "hoverinfo": "all"}
+    sheet.still(place, mode="lines", line=line, hovertemplate="step %{x}: %{customdata:.4g}", **where, **rest)
 
 
-def _line(sheet: Sheet, place: dict[str, str], values: np.ndarray, line: dict[str, Any], **rest: Any) -> None:
-    where = {"x": list(range(len(values))), "y": values, "hoverinfo": "all"}
-    sheet.still(place, mode="lines", line=line, hovertemplate="step %{x}: %{y:.4g}", **where, **rest)
-
-
-def _curve(sheet: Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str) -> None:
+def _curve(
+    sheet: Sheet, film: Film, place: dict[str, str], role: str, values: np.ndarray, name: str, scale: Scale = np.asarray
+) -> None:
     """A curve over the steps with a mark that moves along."""
-    _line(sheet, place, values, {"color": COLOURS[role], "width": 2.5, "dash": DASH[role]}, name=name)
-    marks = [{"x": [int(step)], "y": [float(values[step])]} for step in film.steps]
+    _line(sheet, place, values, scale, {"color": COLOURS[role], "width": 2.5, "dash": DASH[role]}, name=name)
+    marks = [{"x": [int(step)], "y": [float(scale(values[step]))]} for step in film.steps]
     sheet.moves(place, marks, mode="markers", name=f"{name}, now", marker=_mark(role, 12))
 
 
@@ -188,8 +182,8 @@ def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, floa
     everything = np.concatenate([film.depths[role].ravel() for role in roles] + [film.lower, [1.0]])
     numbers = list(range(len(film.layers)))
     x = {"tickvals": numbers, "ticktext": list(film.layers), "tickangle": 35, "tickfont": {"size": 10}}
-    x |= {"range": _roomy(numbers)}
-    y = {"range": _roomy(squash(everything))} | squashed_ticks(everything)
+    x |= {"range": roomy(numbers)}
+    y = {"range": roomy(squash(everything))} | squashed_ticks(everything)
     place = sheet.axes(across, band, x, y)
     sheet.title(place, "distance from clean scans, by layer")
     edge = {"x": numbers, "mode": "lines", "line": {"width": 0}}
@@ -208,9 +202,9 @@ def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, floa
 
 
 def _views(sheet: Sheet, film: Film, band: tuple[float, float]) -> None:
-    for across, (layer, view) in zip(_columns(len(film.views), 0.015), film.views.items(), strict=True):
+    for across, (layer, view) in zip(stretches(len(film.views), 0.015), film.views.items(), strict=True):
         bare = {"showticklabels": False, "showgrid": False, "mirror": True, "linecolor": INK, "linewidth": 1}
-        ranges = [_roomy(axis) for axis in np.concatenate([*view.clouds, *view.paths.values()]).T]
+        ranges = [roomy(axis) for axis in np.concatenate([*view.clouds, *view.paths.values()]).T]
         title = {"text": "PC 1", "standoff": 0, "font": {"size": 11}}
         place = sheet.axes(across, band, bare | {"range": ranges[0], "title": title}, bare | {"range": ranges[1]})
         sheet.title(place, f"<b>{layer}</b>" if layer == film.chosen else layer)

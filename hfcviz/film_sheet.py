@@ -98,3 +98,16 @@ class Sheet:
         at = {"xref": f"{place['xaxis']} domain", "yref": f"{place['yaxis']} domain", "x": 0.5, "y": 1}
         at |= {"xanchor": "center", "yanchor": "bottom", "yshift": 2, "showarrow": False, "font": {"size": 13}}
         self.layout["annotations"].append(at | {"text": text})
+
+
+def roomy(values: np.ndarray | Sequence[float]) -> tuple[float, float]:
+    """From the least to the largest, and room for a mark beyond: the axes stand still while the film plays."""
+    least, most = float(np.min(values)), float(np.max(values))
+    room = 0.08 * (most - least) or 1.0
+    return least - room, most + room
+
+
+def stretches(count: int, gap: float) -> list[tuple[float, float]]:
+    """So many equal stretches of the width, with gaps."""
+    width = (1 - gap * (count - 1)) / count
+    return [(place * (width + gap), place * (width + gap) + width) for place in range(count)]

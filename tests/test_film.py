@@ -204,9 +204,9 @@ def test_curves_and_their_marks_are_the_trace(dims):
         for role, label in (("attack", "PGD"), ("hidden", "PGD+HFC")):
             trace = o.traces[role]
             for name, values in ((label, trace.confidence), (f"{label}, cross-entropy", trace.terms["cross-entropy"])):
-                np.testing.assert_allclose(figure_values(figure, name), values[:, 0], rtol=1e-6)
+                np.testing.assert_allclose(figure_values(figure, name), values[:, 0], rtol=1e-6, atol=1.01e-8)
                 assert list(seen[f"{name}, now"]["x"]) == [frame]
-                assert seen[f"{name}, now"]["y"][0] == pytest.approx(values[frame, 0])
+                assert seen[f"{name}, now"]["y"][0] == pytest.approx(values[frame, 0], abs=1.01e-8)
             chances = torch.from_numpy(trace.logits[frame, 0]).softmax(0)
             best = one.classifier.class_names[int(chances.argmax())]
             assert seen[f"said of {label}"]["text"] == [f"<b>{best}, {chances.max():.1%}</b>", f"<b>step {frame}</b>"]
@@ -277,10 +277,22 @@ def test_nothing_leaves_its_axes_while_the_film_plays():
             for letter in "xy":
                 axis = figure.layout[f"{letter}axis{trace[letter + 'axis'][1:]}"]
                 values = [value for value in np.asarray(trace[letter], object).tolist() if value is not None]
-                values = np.log10(np.maximum(values, 1e-12)) if axis.type == "log" else np.array(values, float)
+                values = np.log10(values) if axis.type == "log" else np.array(values, float)
                 if not len(values):  # no lamp of this kind
                     continue
                 assert values.min() >= min(axis.range) and values.max() <= max(axis.range), trace["name"]
+
+
+def test_a_margin_below_zero_is_drawn_too():
+    one = case()
+    attack = ATTACK.replace(loss="margin")
+    o = run_experiment(one.classifier, one.reference, one.scan, Plan("C&W", attack, penalty=CONSTRAINT))
+    figure = film_figure(film.make_film(o, one.reference, one.classifier.class_names, "block1"))
+    margins = o.traces["attack"].terms["margin"][:, 0]
+    assert margins[0] > 0 > margins[-1]
+    np.testing.assert_allclose(np.sinh(figure_values(figure, "C&W, margin")) / 2, margins, rtol=1e-5, atol=1e-6)
+    mark = states(figure, LAST)["C&W, margin, now"]
+    assert np.sinh(mark["y"][0]) / 2 == pytest.approx(margins[-1], rel=1e-5)
 
 
 def test_the_plain_attack_alone_has_a_film():
