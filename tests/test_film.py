@@ -195,6 +195,15 @@ def test_the_film_begins_with_the_random_start_and_ends_with_the_result(dims):
     assert [image.source for image in figure.layout.images] == [i.source for i in figure.frames[0].layout.images]
 
 
+def test_before_it_is_played_the_film_stands_at_its_first_step():
+    figure = film_figure(made())
+    standing = {trace.name: trace.to_plotly_json() for trace in figure.data}
+    first = states(figure, 0)
+    for name in ("PGD, now", "PGD+HFC by layer", "caught", "passes", "said of PGD", "PGD+HFC in block2"):
+        for part in ("x", "y", "text"):
+            np.testing.assert_equal(standing[name].get(part), first[name].get(part))
+
+
 @both_ranks
 def test_curves_and_their_marks_are_the_trace(dims):
     one, shown = case(dims), made(dims)
