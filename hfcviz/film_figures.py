@@ -52,7 +52,7 @@ def film_figure(film: Film) -> go.Figure:
     for number, state in zip(sheet.moving, sheet.states[0], strict=True):
         data[number] = data[number] | state
     layout = look(inner + TOP + BOTTOM) | sheet.layout | {"images": sheet.images[0]}
-    layout |= {"margin": {"l": 58, "r": 12, "t": TOP, "b": BOTTOM, "pad": 0}, "updatemenus": [_buttons()]}
+    layout |= {"margin": {"l": 58, "r": 16, "t": TOP, "b": BOTTOM, "pad": 0}, "updatemenus": [_buttons()]}
     layout |= {"dragmode": False, "showlegend": False}
     return go.Figure({"data": data, "layout": layout, "frames": frames})
 
@@ -181,7 +181,7 @@ def _mark(role: str, size: int) -> dict[str, Any]:
 def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, float], band: tuple[float, float]) -> None:
     everything = np.concatenate([film.depths[role].ravel() for role in roles] + [film.lower, [1.0]])
     numbers = list(range(len(film.layers)))
-    x = {"tickvals": numbers, "ticktext": list(film.layers), "tickangle": 35, "tickfont": {"size": 10}}
+    x = {"tickvals": numbers, "ticktext": list(film.layers), "tickangle": -35, "tickfont": {"size": 10}}
     x |= {"range": roomy(numbers)}
     y = {"range": roomy(squash(everything))} | squashed_ticks(everything)
     place = sheet.axes(across, band, x, y)

@@ -117,8 +117,6 @@ def test_without_constraint_only_the_plain_attack_is_shown(app):
     assert "HFC" not in headline(app)
 
 
-@pytest.mark.parametrize("layer", open_bundle().classifier.layer_names[::3])
-@pytest.mark.parametrize("method", ["PCA", "t-SNE", "UMAP"])
 def films(app: AppTest) -> list[dict]:
     """The figures that play."""
     figures = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
@@ -152,6 +150,8 @@ def test_a_result_of_before_films_says_how_to_get_one(app):
     assert not app.exception
 
 
+@pytest.mark.parametrize("layer", open_bundle().classifier.layer_names[::3])
+@pytest.mark.parametrize("method", ["PCA", "t-SNE", "UMAP"])
 def test_every_projection_of_the_bundled_result_is_there_at_once(app, layer, method):
     app.select_slider(key="layer").set_value(layer)
     app.segmented_control(key="method").set_value(method)
