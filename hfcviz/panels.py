@@ -14,7 +14,7 @@ from hfcviz.outcome import Outcome, attacked, captions, role_labels
 from hfcviz.penalties import HFC
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
-from hfcviz.scans import display_picture
+from hfcviz.scans import flat
 from hfcviz.slices import centre, slices_figure
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ def caution(outcome: Outcome, reference: Reference) -> str | None:
     )
 
 
-def flat(image: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) of an image, or of a volume's middle axial slice in radiological order, (C, *spatial)."""
-    return image if image.ndim == 3 else display_picture(image, 2, image.shape[-1] // 2)
-
-
 def scan_figure(outcome: Outcome, class_names: tuple[str, ...], affine: np.ndarray | None = None) -> go.Figure:
     """The scan and its attacked versions with what the network says of each; affine: of the network's grid, for letters."""
     said = captions(outcome, class_names)
@@ -65,11 +60,10 @@ def difference_figure(outcome: Outcome) -> go.Figure:
 
 def depth_figure(outcome: Outcome) -> go.Figure:
     """Distance from the clean distribution (mixture log-likelihood) over depth."""
-    low, median, upper = outcome.depth_quantiles.T
-    unit = np.maximum(upper - median, 1e-12)
-    scaled = (outcome.layer_scores["GMM"] - median[:, None]) / unit[:, None]
+    scaled = outcome.in_clean_units(outcome.layer_scores["GMM"])
     values = {role: scaled[:, outcome.row(role)] for role in outcome.roles}
-    return charts.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), (low - median) / unit)
+    lower = outcome.in_clean_units(outcome.depth_quantiles[:, 0])
+    return charts.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), lower)
 
 
 def detector_figure(outcome: Outcome) -> go.Figure:

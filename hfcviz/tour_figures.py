@@ -10,6 +10,7 @@ from hfcviz import charts, cohort_charts, figures, layer_views, panels
 from hfcviz.bundle import Bundle
 from hfcviz.outcome import Outcome, captions, role_labels
 from hfcviz.projections import PROJECTIONS, Embedding
+from hfcviz.scans import flat
 from hfcviz.tour_facts import clean_range, last_layer, rows_at, usual_run, ways
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def for_a_class(pictures: Sequence[Picture]) -> None:
 def _images(material: Material, roles: Sequence[str]) -> go.Figure:
     outcome = material.outcome
     said = captions(outcome, material.bundle.about["class_names"])
-    images = {role: panels.flat(outcome.x[outcome.row(role)]) for role in roles}
+    images = {role: flat(outcome.x[outcome.row(role)]) for role in roles}
     return figures.scan_panels(images, role_labels(outcome), {role: said[role] for role in roles})
 
 
@@ -106,7 +107,7 @@ def sees(material: Material) -> list[Picture]:
 def nobody_sees(material: Material) -> list[Picture]:
     """Scan and PGD version, and the change, amplified."""
     outcome = material.outcome
-    change = {"attack": panels.flat(outcome.x[outcome.row("attack")] - outcome.x[0])}
+    change = {"attack": flat(outcome.x[outcome.row("attack")] - outcome.x[0])}
     return [
         Picture(_images(material, ["clean", "attack"]), "The scan and its PGD version, which look the same."),
         Picture(

@@ -102,6 +102,92 @@ def test_a_run_can_be_stopped_and_the_page_still_answers(page):
     assert shown(page) == before
 
 
+def film_step(page) -> int:
+    """The step that the pictures of the film are at."""
+    words = page.locator(".st-key-chart-film .textpoint text").all_text_contents()
+    return int(next(word for word in words if word.startswith("step ")).removeprefix("step "))
+
+
+def film_reaches(page, step: int) -> None:
+    page.wait_for_function(
+        "step => [...document.querySelectorAll('.st-key-chart-film .textpoint text')].some(t => t.textContent === `step ${step}`)",
+        arg=step,
+        timeout=WAIT,
+    )
+
+
+def film_pictures(page) -> list[str]:
+    return page.locator(".st-key-chart-film image").evaluate_all("all => all.map(one => one.href.baseVal)")
+
+
+def test_the_film_plays_pauses_and_answers_keys(page):
+    kept = open_bundle().first.traces["attack"].shown.tolist()
+    page.get_by_text("The attack as a film").click()
+    page.locator(".st-key-chart-film image").nth(3).wait_for(timeout=WAIT)
+    idle(page)
+    controls = page.get_by_role("group", name="Film of the attack")
+    slider, line = controls.get_by_role("slider", name="Step of the attack"), controls.get_by_role("paragraph")
+    assert film_step(page) == 0 and line.inner_text().startswith("Step 0 of 40. PGD: ")
+    first = film_pictures(page)
+
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    film_reaches(page, kept[1])
+    assert len(set(first) & set(film_pictures(page))) == 0, "every picture is another"
+    assert line.inner_text().startswith(f"Step {kept[1]} of 40. ")
+    assert slider.get_attribute("aria-valuetext") == f"step {kept[1]} of 40"
+    page.keyboard.press("End")
+    film_reaches(page, 40)
+    assert "part at layer2.0" in line.inner_text()
+    lamps = page.locator(".st-key-chart-film .textpoint text", has_text="caught").count()
+    first_result = open_bundle().first
+    assert lamps == sum(bool(first_result.caught(name)[row]) for name in first_result.scores for row in (2, 3))
+    controls.get_by_role("button", name="Step back").click()
+    film_reaches(page, kept[-2])
+
+    page.keyboard.press("Home")  # a button has the focus: nothing happens
+    slider.focus()
+    page.keyboard.press("Home")
+    film_reaches(page, 0)
+    page.keyboard.press(" ")
+    film_reaches(page, kept[3])
+    page.keyboard.press(" ")
+    page.wait_for_timeout(500)
+    stopped = film_step(page)
+    assert kept[3] <= stopped < 40
+    page.wait_for_timeout(800)
+    assert film_step(page) == stopped, "it stands still"
+    controls.get_by_role("button", name="Play").click()
+    film_reaches(page, 40)
+    controls.get_by_role("button", name="Play").wait_for(timeout=WAIT)  # it ends by itself
+
+
+def test_a_step_of_the_film_is_drawn_within_300_ms(page):
+    page.get_by_text("The attack as a film").click()
+    page.locator(".st-key-chart-film image").nth(3).wait_for(timeout=WAIT)
+    idle(page)
+    page.get_by_role("slider", name="Step of the attack").focus()
+    took = []
+    for _ in range(7):
+        before = film_step(page)
+        took.append(
+            page.evaluate(
+                """async before => {
+                    const slider = [...document.querySelectorAll("*")].map(one => one.shadowRoot?.querySelector("input[type=range]"))
+                        .find(one => one);
+                    const words = () => [...document.querySelectorAll(".st-key-chart-film .textpoint text")].map(t => t.textContent);
+                    const start = performance.now();
+                    slider.value = Number(slider.value) + 1;
+                    slider.dispatchEvent(new Event("input"));
+                    while (words().includes(`step ${before}`)) await new Promise(requestAnimationFrame);
+                    return performance.now() - start;
+                }""",
+                before,
+            )
+        )
+    assert np.median(took) < 300
+
+
 def test_a_file_that_is_no_scan_is_one_sentence(page):
     page.get_by_role("link", name="Data & model").click()
     page.get_by_role("tab", name="A scan of your own").click()

@@ -20,12 +20,12 @@ from hfcviz.panels import (
     detector_figure,
     difference_figure,
     distance_figure,
-    flat,
     layer_figure,
     role_labels,
     scan_figure,
 )
 from hfcviz.projections import PROJECTIONS, TSNE, UMAP, Embedding
+from hfcviz.scans import flat
 
 both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
 ROLES = ("clean", "noise", "attack", "hidden")

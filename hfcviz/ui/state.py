@@ -13,9 +13,8 @@ from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.datasets import Dataset
 from hfcviz.grids import Shown, shown
 from hfcviz.outcome import Outcome
-from hfcviz.panels import flat
 from hfcviz.projections import Embedding
-from hfcviz.scans import Placement, Scan, Window, place
+from hfcviz.scans import Placement, Scan, Window, flat, place
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest, load_arrays
 

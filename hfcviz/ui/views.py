@@ -153,20 +153,6 @@ def layer_verdicts(outcome: Outcome) -> None:
     chart(panels.layer_figure(outcome), "layers", "Verdict of each detector in each layer, for each attack.")
 
 
-def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
-    """Confidence and the constraint's terms over the steps."""
-    one, two = st.columns(2)
-    with one:
-        chart(
-            panels.confidence_figure(outcome, bundle.about["class_names"]),
-            "confidence",
-            "Probability of the target class over the steps.",
-        )
-    with two:
-        figure = panels.distance_figure(outcome, bundle.reference, layer)
-        chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
-
-
 def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:
     """The report, and attacked scans and perturbations as files."""
     labels, clean = role_labels(outcome), outcome.x[outcome.row("clean")]

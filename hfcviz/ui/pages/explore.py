@@ -3,7 +3,8 @@
 import streamlit as st
 
 from hfcviz import panels
-from hfcviz.ui import controls, feature_views, state, viewer, views
+from hfcviz.film import parting_line
+from hfcviz.ui import controls, feature_views, film, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -41,6 +42,7 @@ if outcome is not None:
         views.chart(
             panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer."
         )
+        st.caption(parting_line(outcome))
         st.subheader("What the detectors say", help=views.HELP["detectors"])
         views.chart(
             panels.detector_figure(outcome),
@@ -49,10 +51,9 @@ if outcome is not None:
         )
 
     views.detector_table(outcome)
+    film.film(outcome, bundle)
     with st.expander("Scores and verdicts layer by layer"):
         views.layer_verdicts(outcome)
-    with st.expander("The attack step by step"):
-        views.steps(outcome, bundle, st.session_state.layer)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
