@@ -42,8 +42,8 @@ def depth_strip(
                 name=labels[role],
                 line={"color": COLOURS[role], "width": 2.5 if role in ("attack", "hidden") else 1.5},
                 marker={"symbol": SYMBOLS[role], "size": 10},
-                customdata=np.round(series, 2),
-                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata}}<extra></extra>",
+                customdata=np.asarray(series, dtype=float),
+                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata:.4~g}}<extra></extra>",
             )
         )
     ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
