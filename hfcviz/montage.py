@@ -70,13 +70,15 @@ def montage(
     methods: Sequence[str],
     found: Mapping[tuple[str, str], Embedding],
 ) -> go.Figure:
-    """The figure: a row for each layer, a column for each projection."""
+    """The figure, a row for each layer and a column for each projection; its layout.meta holds the draft of its "caption"."""
     check_choice(outcome, layers, methods)
     grid = [
         [panels.scatter_figure(outcome, reference, layer, found[layer, method], class_names) for method in methods]
         for layer in layers
     ]
-    return lettered(grid, layers, methods)
+    figure = lettered(grid, layers, methods)
+    figure.update_layout(meta={"caption": caption(figure, outcome, reference, class_names, layers, methods, found)})
+    return figure
 
 
 def caption(
@@ -103,8 +105,9 @@ def caption(
         f"Features of {recipe['model']['name']}, averaged over space, in {_listed(methods)}; {'; '.join(rows)}",
         f"Small points: the cohort of {trained['dataset']}: {', '.join(counts)}; attacked by {trained['attack_name']} with eps "
         f"{_in_255(cohort['eps'])}, {_steps(cohort)}, seed {trained['seed']}",
-        f"Large points, in the same colours: the scan {recipe['scan']['name']}, attacked by {_listed([labels[role] for role in attacked(outcome)])} toward "
-        f"{target} with eps {_in_255(attack['eps'])} (L-inf), {_steps(attack)}, seed {plan['seed']}{_constraint(plan)}; "
+        f"Large points, in the same colours: the scan {recipe['scan']['name']}, attacked by "
+        f"{_listed([labels[role] for role in attacked(outcome)])} toward {target} with eps {_in_255(attack['eps'])} (L-inf), "
+        f"{_steps(attack)}, seed {plan['seed']}{_constraint(plan)}; "
         f"its confidence in {target} became {_listed(reached)}",
     ]
     if "PCA" in methods:

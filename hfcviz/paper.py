@@ -187,4 +187,5 @@ def _domain(figure: go.Figure, letter: str, name: str | None) -> tuple[float, fl
 def _spans(figure: go.Figure, letter: str) -> set[tuple[float, float]]:
     """The places of panels along the width or the height."""
     names = {getattr(trace, f"{letter}axis", None) for trace in figure.data}
-    return {tuple(round(end, 4) for end in _domain(figure, letter, name)) for name in names} or {(0.0, 1.0)}
+    ends = (_domain(figure, letter, name) for name in names)
+    return {(round(low, 4), round(high, 4)) for low, high in ends} or {(0.0, 1.0)}
