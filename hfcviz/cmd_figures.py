@@ -88,7 +88,7 @@ def _pages(arguments: argparse.Namespace) -> list[Page]:
     names = [name.upper() for name in _names(arguments.format)]
     if not names or [name for name in names if name not in FORMATS]:
         raise InputError(f"--format must be of {', '.join(FORMATS).lower()}; got {arguments.format!r}.")
-    pages = [Page(name, text.removesuffix(unit), unit, arguments.dpi, arguments.font) for name in names]  # type: ignore[arg-type]
+    pages = [Page(name, text.removesuffix(unit), unit, arguments.dpi, arguments.font) for name in names]
     if set(names) != {"HTML"} and chromium.find() is None:
         raise InputError(
             f"PDF, SVG and PNG need a Chromium, and there is none here: {chromium.HOW}; or ask for --format html."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import state
+from hfcviz.ui import publishing, state
 from hfcviz.ui.run import computed
 from hfcviz.ui.views import chart
 
@@ -79,7 +80,18 @@ def scatter(judged: Judged, labels: dict[str, str]) -> None:
         config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": "hfcviz-cohort"}},
         alt=f"{method} of the features of {layer}, every held-out scan in every version.",
     )
+    about, view = f"{method} of the features of {layer}, every held-out scan.", {"layer": layer, "method": method}
+    publishing.export(figure, "cohort", about, view | _view(judged), _content(judged))
     st.caption(f"{found.note}.")
+
+
+def _content(judged: Judged) -> publishing.Content:
+    """Of the recipes of this cohort's figures."""
+    return lambda: {"recipe": judged.recipe}
+
+
+def _view(judged: Judged) -> dict[str, Any]:
+    return {"selected": [judged.ids[row] for row in judged.places(st.session_state.chosen)]}
 
 
 def _select() -> None:
@@ -135,7 +147,13 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     chosen = judged.places(st.session_state.chosen)
     curves = {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
     marks = selected_marks(judged, chosen) if len(chosen) else {}
-    chart(cohort_charts.roc_grid(curves, marks, labels), "roc", "ROC curves of every detector for both attacks.")
+    chart(
+        cohort_charts.roc_grid(curves, marks, labels),
+        "roc",
+        "ROC curves of every detector for both attacks.",
+        view=_view(judged),
+        content=_content(judged),
+    )
 
 
 def scores(judged: Judged, labels: dict[str, str]) -> None:
@@ -152,7 +170,8 @@ def scores(judged: Judged, labels: dict[str, str]) -> None:
         labels,
         f"score of {name} (higher is more suspicious)",
     )
-    chart(figure, "scores", f"Scores of {name} for every version of the held-out scans, with the threshold.")
+    about, view = f"Scores of {name} for every version of the held-out scans, with the threshold.", {"detector": name}
+    chart(figure, "scores", about, view=view | _view(judged), content=_content(judged))
 
 
 def layers(judged: Judged, labels: dict[str, str]) -> None:
@@ -165,4 +184,5 @@ def layers(judged: Judged, labels: dict[str, str]) -> None:
         cohort_charts.auc_map(aucs, judged.layer_names, labels),
         "auc-map",
         "AUC of each detector in each layer alone, for both attacks.",
+        content=_content(judged),
     )

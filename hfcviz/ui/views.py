@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -16,11 +16,11 @@ from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
 from hfcviz.store import digest
-from hfcviz.ui import controls, state
+from hfcviz.ui import controls, publishing, state
 from hfcviz.ui.run import computed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import plotly.graph_objects as go
@@ -39,10 +39,41 @@ HELP = {
 }
 
 
-def chart(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
-    """A figure with its alternative text; the camera in its corner saves it as SVG."""
+def chart(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    height: Height = "content",
+    *,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """A figure with its alternative text and, below it, its export; the camera in its corner saves it as SVG.
+
+    view: what was chosen for it, for its recipe. content: of what the recipe is; by default the result that is shown.
+    """
+    plot(figure, key, alt, height)
+    export(figure, key, alt, view, content)
+
+
+def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
+    """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
     st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
+
+
+def export(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """The button that exports a figure; see `chart`."""
+    outcome = st.session_state.get("outcome")
+    if content is None and outcome is not None:
+        content = publishing.of_outcome(outcome, state.bundle().about["class_names"])
+    publishing.export(figure, key, alt, view or {}, content)
 
 
 def side_by_side() -> DeltaGenerator:
@@ -152,6 +183,7 @@ def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
         panels.scatter_figure(outcome, reference, layer, embedding, names),
         "scatter",
         f"{method} of the features of {layer}.",
+        view={"layer": layer, "method": method},
     )
     trained = reference.recipe["attack"]["eps"] * 255
     st.caption(
@@ -208,7 +240,8 @@ def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
         )
     with two:
         figure = panels.distance_figure(outcome, bundle.reference, layer)
-        chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
+        about = f"Squared distance from the target's clean mixture in {layer} over the steps."
+        chart(figure, "distance", about, view={"layer": layer})
 
 
 def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:

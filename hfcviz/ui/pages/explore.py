@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz import panels
-from hfcviz.ui import controls, state, viewer, views
+from hfcviz.ui import controls, publishing, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -54,6 +54,10 @@ if outcome is not None:
         views.layer_verdicts(outcome)
     with st.expander("The attack step by step"):
         views.steps(outcome, bundle, layer)
+    paper = st.expander("Figure for a paper", on_change="rerun", key="paper")
+    if paper.open:
+        with paper:
+            publishing.paper_figure(outcome, bundle, views.chart)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
