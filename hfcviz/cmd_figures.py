@@ -129,9 +129,8 @@ def _outcome_of(
     from hfcviz.outcome import load_outcome
     from hfcviz.store import digest
 
-    beside = path.parent / "outcome.npz"
-    for known in (load_outcome(beside) if beside.is_file() else None, bundle.first):
-        if known is not None and digest(known.recipe) == digest(recipe):
+    for place in (path.parent / "outcome.npz", bundle.folder / "first.npz"):
+        if place.is_file() and digest((known := load_outcome(place)).recipe) == digest(recipe):
             return known
     return repeated(recipe, bundle, arguments, progress, stored=True)
 

@@ -25,7 +25,6 @@ NARROW, CELL, LETTER, BAR = 125, 30, 7.5, 70
 """Pixels of layout that one panel, a cell with words, a letter, and a bar of colours need at least."""
 DARK = "#1F2933"
 LIGHT: dict[str, Any] = {
-    "template": "plotly_white",
     "paper_bgcolor": "white",
     "plot_bgcolor": "white",
     "font": {"family": "Helvetica, Arial, Liberation Sans, sans-serif", "color": DARK},
@@ -99,6 +98,7 @@ def for_paper(figure: go.Figure, page: Page) -> tuple[go.Figure, Sheet]:
     found.frames = ()
     found.layout.updatemenus = ()
     found.layout.meta = None
+    found.layout.template = "plotly_white"  # set, as an update would leave what only the old one has
     inch = page.mm / INCH
     width = max(inch * 96 * BASE / (page.font * 96 / 72), least_width(figure))
     margin = found.layout.margin
