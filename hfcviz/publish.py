@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
+import struct
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hfcviz import chromium
-from hfcviz.paper import Page, for_paper
+from hfcviz.paper import INCH, Page, for_paper
 from hfcviz.settings import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def render(figure: go.Figure, page: Page, alt: str = "") -> bytes:
     if page.format == "HTML":
         return _html(shown, alt)
     kind = page.format.lower()
-    content = chromium.image(shown.to_dict(), kind, sheet.width, sheet.height, _scale(page, sheet.width, sheet.scale))
+    drawn = shown.to_dict()
+    for trace in drawn["data"]:
+        for hover in ("customdata", "hovertemplate"):  # of no use on paper, and long to send
+            trace.pop(hover, None)
+    content = chromium.image(drawn, kind, sheet.width, sheet.height, _scale(page, sheet.width, sheet.scale))
     if kind == "png":
         return _with_dpi(content, page)
     if kind == "svg":
@@ -36,7 +41,9 @@ def render(figure: go.Figure, page: Page, alt: str = "") -> bytes:
 
 
 def _scale(page: Page, width: float, scale: float) -> float:
-    return page.pixels / width if page.format == "PNG" else scale
+    return (
+        (page.pixels + 0.25) / width if page.format == "PNG" else scale
+    )  # the browser cuts off what is no whole pixel
 
 
 def _html(figure: go.Figure, alt: str) -> bytes:
@@ -48,16 +55,11 @@ def _html(figure: go.Figure, alt: str) -> bytes:
 
 
 def _with_dpi(content: bytes, page: Page) -> bytes:
-    """The PNG with exactly the page's pixels, and with its dpi, so that it has the page's width wherever it is placed."""
-    from PIL import Image
-
-    picture, told = Image.open(io.BytesIO(content)).convert("RGB"), io.BytesIO()
-    if picture.width != page.pixels:  # Chromium rounds
-        picture = picture.resize(
-            (page.pixels, round(picture.height * page.pixels / picture.width)), Image.Resampling.LANCZOS
-        )
-    picture.save(told, "PNG", dpi=(page.dpi, page.dpi))
-    return told.getvalue()
+    """The PNG with its dpi in a pHYs chunk behind the header, so that it has the page's width wherever it is placed."""
+    per_metre = round(page.dpi / INCH * 1000)
+    chunk = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
+    header = 8 + 25  # signature, and the chunk IHDR with its 13 bytes
+    return content[:header] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[header:]
 
 
 def _in_mm(svg: str, width: float, height: float, alt: str) -> str:

@@ -59,12 +59,22 @@ def test_a_pdf_is_one_page_as_wide_as_asked_for_with_text_and_colours(mm):
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize("page", [Page("PNG", 85, dpi=300), Page("PNG", 1201, "px", 150), Page("PNG", 180, dpi=96)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page("PNG", 85, dpi=300),
+        Page("PNG", 1201, "px", 150),
+        Page("PNG", 180, dpi=96),
+        Page("PNG", 85, dpi=600),
+        Page("PNG", 997, "px", 72),
+    ],
+)
 def test_a_png_has_exactly_its_pixels_and_the_dpi_that_make_its_width(page):
     picture = Image.open(io.BytesIO(render(figure(), page)))
-    assert picture.width == page.pixels and picture.mode == "RGB"
+    assert picture.width == page.pixels and picture.convert("RGBA").getextrema()[3] == (255, 255)
     assert picture.info["dpi"][0] == pytest.approx(page.dpi, abs=0.02)
     assert picture.width / picture.info["dpi"][0] * 25.4 == pytest.approx(page.mm, rel=0.01)
+    picture = picture.convert("RGB")
     assert picture.getpixel((0, 0)) == picture.getpixel((picture.width - 1, picture.height - 1)) == (255, 255, 255)
     assert len(picture.getcolors(1 << 24)) > 20
 
