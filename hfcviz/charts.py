@@ -43,8 +43,8 @@ def depth_strip(
                 name=labels[role],
                 line={"color": COLOURS[role], "width": 2.5 if role in ("attack", "hidden") else 1.5},
                 marker={"symbol": SYMBOLS[role], "size": 10},
-                customdata=np.round(series, 2),
-                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata}}<extra></extra>",
+                customdata=np.asarray(series, dtype=float),
+                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata:.4~g}}<extra></extra>",
             )
         )
     figure.update_yaxes(

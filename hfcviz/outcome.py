@@ -12,7 +12,7 @@ from hfcviz.activations import Activations
 from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.settings import InputError
-from hfcviz.store import load_arrays, save_arrays
+from hfcviz.store import digest, load_arrays, save_arrays
 from hfcviz.traces import Trace
 
 FORMAT = 2
@@ -123,7 +123,10 @@ def captions(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, str]:
 
 
 def report(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """What report.json says of a run; "adversarial" is the last version, the one with the penalty if there is one."""
+    """What report.json says of a run; "adversarial" is the last version, the one with the penalty if there is one.
+
+    "digests" are of the pixels of each version, (C, *spatial) float32, so that a repeated run can be compared bit by bit.
+    """
     probabilities, last = outcome.activations.probabilities, len(outcome.roles) - 1
 
     def verdict(row: int) -> dict[str, Any]:
@@ -148,6 +151,7 @@ def report(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
             }
             for name, values in outcome.scores.items()
         },
+        "digests": {role: digest(np.ascontiguousarray(outcome.x[row])) for row, role in enumerate(outcome.roles)},
         "recipe": outcome.recipe,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import linked, state
+from hfcviz.ui import linked, publishing, state
 from hfcviz.ui.feature_views import HELP as HELP_ALSO
 from hfcviz.ui.run import computed
 from hfcviz.ui.views import chart
@@ -78,10 +79,23 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         ticks=found.exact,
         hover={role: hovers.of_cohort(judged, role, labels[role], names, layer) for role in judged.roles},
     )
-    linked.chart(figure, "cohort", f"{method} of the features of {layer}, every held-out scan in every version.")
+    about, view = (
+        f"{method} of the features of {layer}, every held-out scan in every version.",
+        {"layer": layer, "method": method},
+    )
+    linked.chart(figure, "cohort", about, view=view | _view(judged), content=_content(judged))
     st.caption(
         f"{found.statement} Distance in this picture is no evidence: the table above and the figures below are of all dimensions."
     )
+
+
+def _content(judged: Judged) -> publishing.Content:
+    """Of the recipes of this cohort's figures."""
+    return lambda: {"recipe": judged.recipe}
+
+
+def _view(judged: Judged) -> dict[str, Any]:
+    return {"selected": [judged.ids[row] for row in judged.places(linked.chosen())]}
 
 
 def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
@@ -156,7 +170,13 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     chosen = judged.places(linked.chosen())
     curves = {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
     marks = selected_marks(judged, chosen) if len(chosen) else {}
-    chart(cohort_charts.roc_grid(curves, marks, labels), "roc", "ROC curves of every detector for both attacks.")
+    chart(
+        cohort_charts.roc_grid(curves, marks, labels),
+        "roc",
+        "ROC curves of every detector for both attacks.",
+        view=_view(judged),
+        content=_content(judged),
+    )
 
 
 def scores(judged: Judged, labels: dict[str, str]) -> None:
@@ -178,8 +198,8 @@ def scores(judged: Judged, labels: dict[str, str]) -> None:
         labels,
         f"score of {name} (higher is more suspicious)",
     )
-    about = f"Scores of {name} for every version of the held-out scans, with the threshold."
-    linked.chart(figure, "scores", about, judged.ids)
+    about, view = f"Scores of {name} for every version of the held-out scans, with the threshold.", {"detector": name}
+    linked.chart(figure, "scores", about, judged.ids, view=view | _view(judged), content=_content(judged))
 
 
 def layers(judged: Judged, labels: dict[str, str]) -> None:
@@ -192,4 +212,5 @@ def layers(judged: Judged, labels: dict[str, str]) -> None:
         cohort_charts.auc_map(aucs, judged.layer_names, labels),
         "auc-map",
         "AUC of each detector in each layer alone, for both attacks.",
+        content=_content(judged),
     )

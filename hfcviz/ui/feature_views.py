@@ -48,7 +48,8 @@ def features(outcome: Outcome, bundle: Bundle) -> None:
         if found is None:
             return
         figure = layer_views.grid_figure(outcome, bundle.reference, found, names, judged=judged, chosen=linked.chosen())
-        linked.chart(figure, "grid", f"{method} of the features of every layer, one panel each.")
+        about = f"{method} of the features of every layer, one panel each."
+        linked.chart(figure, "grid", about, view={"method": method, "selected": sorted(linked.chosen())})
         st.caption(
             f"{next(iter(found.values())).note}, for each layer on its own; trustworthiness from "
             f"{min(one.trustworthiness for one in found.values()):.2f} to {max(one.trustworthiness for one in found.values()):.2f}. "
@@ -61,7 +62,8 @@ def features(outcome: Outcome, bundle: Bundle) -> None:
         figure = layer_views.scatter_figure(
             outcome, bundle.reference, layer, embedding, names, judged=judged, chosen=linked.chosen()
         )
-        linked.chart(figure, "scatter", f"{method} of the features of {layer}.")
+        view = {"layer": layer, "method": method, "selected": sorted(linked.chosen())}
+        linked.chart(figure, "scatter", f"{method} of the features of {layer}.", view=view)
         path = ", lines: its way over the steps." if embedding.exact else "."
         st.caption(f"{embedding.statement} {cohort}{path}")
     st.caption(f"**{hovers.evidence(outcome, layer)}**")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
+
+from hfcviz.ui import publishing, views
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -41,9 +43,17 @@ def key(name: str) -> str:
     return f"{name}.{turns.setdefault(name, 0)}"
 
 
-def chart(figure: go.Figure, name: str, alt: str, ids: Sequence[str] = ()) -> None:
+def chart(
+    figure: go.Figure,
+    name: str,
+    alt: str,
+    ids: Sequence[str] = (),
+    *,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
-    layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value.
+    layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value; view and content: see `views.chart`.
     """
     st.plotly_chart(
         figure,
@@ -53,6 +63,7 @@ def chart(figure: go.Figure, name: str, alt: str, ids: Sequence[str] = ()) -> No
         config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
         alt=alt,
     )
+    views.export(figure, name, alt, view, content)
 
 
 def _picked(name: str, widget: str, ids: Sequence[str]) -> None:

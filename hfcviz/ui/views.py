@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -14,10 +14,10 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
 from hfcviz.reference import Reference
-from hfcviz.ui import controls, state
+from hfcviz.ui import controls, publishing, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import plotly.graph_objects as go
@@ -36,10 +36,41 @@ HELP = {
 }
 
 
-def chart(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
-    """A figure with its alternative text; the camera in its corner saves it as SVG."""
+def chart(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    height: Height = "content",
+    *,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """A figure with its alternative text and, below it, its export; the camera in its corner saves it as SVG.
+
+    view: what was chosen for it, for its recipe. content: of what the recipe is; by default the result that is shown.
+    """
+    plot(figure, key, alt, height)
+    export(figure, key, alt, view, content)
+
+
+def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
+    """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
     st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
+
+
+def export(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """The button that exports a figure; see `chart`."""
+    outcome = st.session_state.get("outcome")
+    if content is None and outcome is not None:
+        content = publishing.of_outcome(outcome, state.bundle().about["class_names"])
+    publishing.export(figure, key, alt, view or {}, content)
 
 
 def side_by_side() -> DeltaGenerator:

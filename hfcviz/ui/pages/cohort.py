@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from hfcviz.figure_sets import cohort_labels
 from hfcviz.ui import cohort_tables, cohort_views, state, views
 
 bundle = state.bundle()
@@ -20,7 +21,7 @@ if judged is None:
 cohort_tables.guarded(cohort_tables.live, bundle)
 cohort_tables.progress_and_message()
 if judged is not None:
-    labels = cohort_tables.role_names(judged)
+    labels = cohort_labels(judged)
     cohort_tables.about(judged)
     cohort_tables.table(judged, labels)
     with views.side_by_side():

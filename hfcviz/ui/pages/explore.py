@@ -4,7 +4,7 @@ import streamlit as st
 
 from hfcviz import panels
 from hfcviz.film import parting_line
-from hfcviz.ui import controls, feature_views, film, state, viewer, views
+from hfcviz.ui import controls, feature_views, film, publishing, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -54,6 +54,10 @@ if outcome is not None:
     film.film(outcome, bundle)
     with st.expander("Scores and verdicts layer by layer"):
         views.layer_verdicts(outcome)
+    paper = st.expander("Figure for a paper", on_change="rerun", key="paper")
+    if paper.open:
+        with paper:
+            publishing.paper_figure(outcome, bundle, views.chart)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
