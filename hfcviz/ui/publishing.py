@@ -148,7 +148,7 @@ def _say_size(figure: go.Figure, page: Page) -> None:
     size = f"{page.mm:.4g} x {page.mm * sheet.height / sheet.width:.4g} mm"
     pixels = f", {page.pixels} pixels wide" if page.format == "PNG" else ""
     small = (
-        f" It has much to show: its text comes to {sheet.font:.2g} pt at this width, so choose a wider one."
+        f". It has much to show: its text comes to {sheet.font:.2g} pt at this width, so choose a wider one."
         if sheet.font < page.font - 0.05
         else f", text of {sheet.font:.2g} pt"
     )
