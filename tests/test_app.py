@@ -437,3 +437,51 @@ def test_a_run_under_way_does_not_reach_the_page_of_another_task(app):
     assert job.wait(60) and job.state == "cancelled"
     app.switch_page("hfcviz/ui/pages/explore.py").run()
     assert app.session_state["outcome"] is None and not app.exception and not app.info
+
+
+
+def marked(app: AppTest, name: str) -> set[str]:
+    """Ids that the figure of this name marks."""
+    import json
+
+    found = next(one for one in app.get("plotly_chart") if f"-{name}." in one.proto.id)
+    ids = set()
+    for trace in json.loads(found.proto.spec)["data"]:
+        if trace.get("customdata") and trace.get("selectedpoints") is not None:
+            ids |= {trace["customdata"][row][0] for row in trace["selectedpoints"]}
+    return ids
+
+
+def test_what_is_selected_is_marked_in_one_layer_in_all_layers_and_on_the_cohort_page(app):
+    reference = open_bundle().reference
+    held_out = [name for name, trains in zip(reference.ids, reference.trains, strict=True) if not trains]
+    chosen = set(held_out[:3])
+    app.session_state["chosen"] = frozenset(chosen)
+    app.run()
+    assert marked(app, "scatter") == chosen
+    app.segmented_control(key="layers_shown").set_value("all layers").run()
+    assert not app.exception and marked(app, "grid") == chosen
+    app.segmented_control(key="layers_shown").set_value("one layer")
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    runs, rows, eps = runs_of()
+    there = chosen & set(runs.load(rows[0]["attack"], eps).ids)
+    assert marked(app, "cohort") == there
+
+
+def test_letting_go_marks_nothing(app):
+    app.session_state["chosen"] = frozenset(open_bundle().reference.ids[:3])
+    app.run()
+    button(app, "Let go").click().run()
+    assert not app.session_state["chosen"] and not marked(app, "scatter")
+
+
+def test_a_tick_below_a_thumbnail_selects_its_scan_and_another_lets_go(app):
+    app.switch_page(DATA).run()
+    tick = next(one for one in app.checkbox if one.key.startswith("tick.gallery."))
+    name = tick.key.split(".")[2]
+    tick.check().run()
+    assert app.session_state["chosen"] == {name}
+    tick = next(one for one in app.checkbox if one.key.startswith(f"tick.gallery.{name}."))
+    assert tick.value
+    tick.uncheck().run()
+    assert not app.session_state["chosen"]

@@ -118,7 +118,11 @@ def test_digests_stay_the_same_in_another_process_and_version() -> None:
     assert digest(*parts) == "6c95cacce00dcfa5857cf3e59d3ca9d7bdeafc01f9899f6745bb2fc43071e7b3"
 
 
-@pytest.mark.parametrize("value", [{1}, object(), Path("a"), {1: 2}, 1j, np.array([object()])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [{1}, object(), Path("a"), {1: 2}, 1j, np.array([object()])],
+    ids=["set", "object", "path", "dict", "complex", "array"],
+)
 def test_what_has_no_safe_text_is_not_digested(value: object) -> None:
     with pytest.raises(TypeError, match="cannot digest"):
         digest("before", [value])
