@@ -21,6 +21,7 @@ from hfcviz.store import load_arrays
 from hfcviz.tour import BUNDLE, TOUR
 from hfcviz.tour_facts import direction, facts
 from hfcviz.tour_figures import Material, for_a_class, gather
+from hfcviz.ui import tour_views
 
 ROOT = Path(__file__).parent.parent
 PAGE = "hfcviz/ui/pages/tour.py"
@@ -115,6 +116,8 @@ def test_it_shows_the_same_whatever_the_session_has_chosen_and_changes_nothing(a
         app.session_state["outcome"] = open_bundle(task).first
         app.session_state["scan"] = None
     app.session_state["chosen"] = frozenset({"test-0001"})
+    for kept in (tour_views.material, tour_views.numbers):
+        kept.clear()  # so that this session is the first to ask for them
     before = {name: app.session_state[name] for name in STATE}
     opened(app)
     for _ in TOUR[1:]:
