@@ -13,13 +13,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from hfcviz import __version__, cmd_attack, cmd_evaluate, cmd_inspect
+from hfcviz import __version__, cmd_attack, cmd_evaluate, cmd_figures, cmd_inspect, cmd_reproduce
 from hfcviz.cmd_attack import NOTE
 from hfcviz.settings import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, 2 for what a person must change, 130 for Ctrl-C, 1 for a fault of ours."""
+    """Run one command. Gives 0, 3 where a repeated run differs, 2 for what a person must change, 130 for Ctrl-C, 1 for a fault of ours."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool(os.environ.get("HFCVIZ_DEBUG"))
     if not debug:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(handlers=[logging.NullHandler()])
     try:
         arguments = _parser(words).parse_args(words)
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:
         return _end(130, COMMANDS[words[0]][3])
     except InputError as error:
@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         text = f"{type(error).__name__}: {error}".rstrip(": .")
         return _end(1, f"something went wrong ({text}); set HFCVIZ_DEBUG=1 to see where, and please report it.")
-    return 0
 
 
 def _end(code: int, sentence: str) -> int:
@@ -70,7 +69,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 COMMANDS: dict[
-    str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None], str, str]
+    str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int | None], str, str]
 ] = {
     "attack": (
         cmd_attack.declare,
@@ -89,6 +88,18 @@ COMMANDS: dict[
         cmd_inspect.perform,
         "Say what the app sees in a file, folder or zip of scans.",
         "stopped; nothing was changed.",
+    ),
+    "figures": (
+        cmd_figures.declare,
+        cmd_figures.perform,
+        "Make the figures of a run, or of a recipe, for a paper.",
+        "stopped; nothing was written.",
+    ),
+    "reproduce": (
+        cmd_reproduce.declare,
+        cmd_reproduce.perform,
+        "Repeat a run from its recipe, and compare.",
+        "stopped; nothing was written.",
     ),
 }
 """Name: what declares its flags, what runs it, a sentence about it, and what is said when it is stopped."""

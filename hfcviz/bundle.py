@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from hfcviz.cohort import Judged
 from hfcviz.datasets import DATASETS, Dataset, load_dataset
 from hfcviz.models import MODELS, Classifier, describe_model, load_model
 from hfcviz.outcome import Outcome, load_outcome
 from hfcviz.penalties import load_constraint
 from hfcviz.reference import Reference, load_reference
-from hfcviz.runs import Runs
+from hfcviz.runs import Runs, load_judged
 from hfcviz.settings import InputError
 
 
@@ -83,6 +84,17 @@ class Bundle:
         """The finished result on which the app opens, where there is one."""
         path = self.folder / "first.npz"
         return load_outcome(path) if self.source is not None or path.is_file() else None
+
+    @cached_property
+    def judged(self) -> Judged | None:
+        """What the detectors say of the cohort, without its features, where it lies beside it."""
+        path = self.folder / "judged.npz"
+        if not path.is_file():
+            return None
+        found = load_judged(path)
+        if found.recipe.get("cohort") != self.reference.digest:
+            raise InputError(f"{path} belongs to another cohort than the reference.npz beside it: make both again.")
+        return found
 
     @cached_property
     def runs(self) -> Runs:

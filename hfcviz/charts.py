@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,12 +22,12 @@ def depth_strip(
     names = list(layers)
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_trace(
-        go.Scatter(x=names, y=_squash(np.ones(len(names))), name="clean scans, 95 %", showlegend=False, **band)
+        go.Scatter(x=names, y=squash(np.ones(len(names))), name="clean scans, 95 %", showlegend=False, **band)
     )
     figure.add_trace(
         go.Scatter(
             x=names,
-            y=_squash(lower),
+            y=squash(lower),
             name="clean scans, 5 to 95 %",
             fill="tonexty",
             fillcolor="rgba(0,114,178,0.16)",
@@ -37,24 +38,19 @@ def depth_strip(
         figure.add_trace(
             go.Scatter(
                 x=names,
-                y=_squash(series),
+                y=squash(series),
                 mode="lines+markers",
                 name=labels[role],
                 line={"color": COLOURS[role], "width": 2.5 if role in ("attack", "hidden") else 1.5},
                 marker={"symbol": SYMBOLS[role], "size": 10},
-                customdata=np.round(series, 2),
-                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata}}<extra></extra>",
+                customdata=np.asarray(series, dtype=float),
+                hovertemplate=f"{labels[role]}<br>%{{x}}: %{{customdata:.4~g}}<extra></extra>",
             )
         )
-    ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
-    largest = max(float(np.max(series)) for series in values.values())
-    smallest = min(float(np.min(series)) for series in values.values())
-    shown = [tick for tick in ticks if smallest * 1.5 - 3 <= tick <= max(largest * 3, 3)]
     figure.update_yaxes(
         title="distance from clean<br>(0 = median, 1 = 95 % quantile)",
-        tickvals=[float(_squash(tick)) for tick in shown],
-        ticktext=[f"{tick:g}" for tick in shown],
         zeroline=False,
+        **squashed_ticks(np.concatenate(list(values.values()))),
     )
     figure.update_xaxes(title="layer, from input to output")
     # Above, as names of layers may be long and then stand aslant.
@@ -63,9 +59,17 @@ def depth_strip(
     )
 
 
-def _squash(values: np.ndarray | float) -> np.ndarray:
+def squash(values: np.ndarray | float) -> np.ndarray:
     """Linear near 0, logarithmic far out, for either sign."""
     return np.arcsinh(np.asarray(values, dtype=float) * 2)
+
+
+def squashed_ticks(values: np.ndarray) -> dict[str, list[Any]]:
+    """Marks of an axis of squashed values, about as far as these reach, as plotly takes them."""
+    ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
+    least, most = float(np.min(values)) * 1.5 - 3, max(float(np.max(values)) * 3, 3)
+    shown = [tick for tick in ticks if least <= tick <= most]
+    return {"tickvals": [float(squash(tick)) for tick in shown], "ticktext": [f"{tick:g}" for tick in shown]}
 
 
 def detector_chart(

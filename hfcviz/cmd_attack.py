@@ -44,16 +44,7 @@ def declare(command: argparse.ArgumentParser) -> None:
         "--target", metavar="NAME", help="class the network shall see; default: the most likely other one"
     )
     command.add_argument("--seed", type=seed, default=0, help="same seed, same result; default 0")
-    command.add_argument(
-        "--axis", type=int, choices=(0, 1, 2), help="of a volume: 0 sagittal, 1 coronal, 2 axial (default)"
-    )
-    command.add_argument(
-        "--slice", metavar="INDEX", type=int, help="of a volume, along the axis; default: the middle of the body"
-    )
-    command.add_argument("--volume", metavar="N", type=int, help="which volume of a file of several, counted from 0")
-    command.add_argument(
-        "--window", metavar=("LOW", "HIGH"), nargs=2, type=float, help="values of the file shown black and white"
-    )
+    scan_flags(command)
     command.add_argument(
         "--bundle",
         metavar="NAME",
@@ -78,6 +69,20 @@ def declare(command: argparse.ArgumentParser) -> None:
                     add_flag(group, option, members)
 
 
+def scan_flags(command: argparse.ArgumentParser) -> None:
+    """The flags that say which part of a file is the scan."""
+    command.add_argument(
+        "--axis", type=int, choices=(0, 1, 2), help="of a volume: 0 sagittal, 1 coronal, 2 axial (default)"
+    )
+    command.add_argument(
+        "--slice", metavar="INDEX", type=int, help="of a volume, along the axis; default: the middle of the body"
+    )
+    command.add_argument("--volume", metavar="N", type=int, help="which volume of a file of several, counted from 0")
+    command.add_argument(
+        "--window", metavar=("LOW", "HIGH"), nargs=2, type=float, help="values of the file shown black and white"
+    )
+
+
 def perform(arguments: argparse.Namespace) -> None:
     """Attack one scan and write image, figures and report."""
     from hfcviz.bundle import open_bundle
@@ -88,10 +93,10 @@ def perform(arguments: argparse.Namespace) -> None:
         from hfcviz import exports, panels, scans, slices
         from hfcviz.experiment import run_experiment
         from hfcviz.grids import beyond_line, eps_report, shown
-        from hfcviz.outcome import report
+        from hfcviz.outcome import report, save_outcome
         from hfcviz.store import Store
 
-        x, name, notices, scan = _read_scan(arguments, bundle)
+        x, name, notices, scan = read_scan(arguments, bundle)
         window = tuple(arguments.window) if arguments.window else None
         if x.ndim == 3:  # now, as it refuses what cannot be written before the work begins
             scans.write_png(folder / "clean.png", x)
@@ -99,6 +104,7 @@ def perform(arguments: argparse.Namespace) -> None:
             outcome = run_experiment(
                 bundle.classifier, bundle.reference, x, plan, scan_name=name, store=Store(), progress=progress
             )
+            save_outcome(outcome, folder / "outcome.npz")
             if x.ndim == 3:
                 scans.write_png(folder / "adversarial.png", outcome.x[-1])
             seen = shown(outcome, scan, window, affine=None if scan else bundle.affine)
@@ -145,7 +151,7 @@ def _plan(arguments: argparse.Namespace, bundle: Bundle) -> Plan:
     return Plan(arguments.attack, attack, arguments.penalty, penalty, arguments.target, arguments.seed)
 
 
-def _read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...], Scan | None]:
+def read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...], Scan | None]:
     """The scan as the network takes it, (C, *spatial), its name, what its reader should know, and of a file the scan as it is."""
     from hfcviz import readers, scans
 

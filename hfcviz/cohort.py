@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,12 @@ class Judged:
     """{role: {layer: (n, C)}} pooled features for other views; empty where they were not kept."""
     recipe: dict[str, Any]
     """Of the cohort: attack_name, attack (its settings), dataset, model, seed."""
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+    """{role: (n,)} the class that the network sees; this and what follows is empty where it was not kept."""
+    confidence: dict[str, np.ndarray] = field(default_factory=dict)
+    """{role: (n,)} its probability."""
+    likelihood: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """{role: {layer: (n,)}} log-likelihood under the mixture of clean scans of that class."""
 
     @property
     def attacks(self) -> list[str]:
@@ -100,6 +106,10 @@ def judge(reference: Reference, *, progress: Progress = silent) -> Judged:
     rows = compare(reference)
     features = {role: dict(part.layers) for role, part in parts.items()}
     views = {layer: _view(features, layer, PCA()) for layer in reference.train.layers}
+    likelihood = {
+        role: {layer: -values for layer, values in detectors["GMM"].layer_scores(part).items()}
+        for role, part in parts.items()
+    }
     rest = np.flatnonzero(~reference.trains)
     attacks = [role for role in ("attack", "hidden") if role in parts]
     progress(1, "cohort")
@@ -117,6 +127,9 @@ def judge(reference: Reference, *, progress: Progress = silent) -> Judged:
         views=views,
         features=features,
         recipe=reference.recipe,
+        predicted={role: part.predicted for role, part in parts.items()},
+        confidence={role: part.confidence for role, part in parts.items()},
+        likelihood=likelihood,
     )
 
 

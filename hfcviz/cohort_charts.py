@@ -8,10 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import CLASS_SYMBOLS, COLOURS, INK, SYMBOLS, dressed
-
-DIM = 0.12
-"""Opacity of what is not selected."""
+from hfcviz.palette import CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, dressed
 
 
 def roc_grid(
@@ -142,7 +139,13 @@ def score_strips(
     figure.add_vline(x=threshold, line={"color": INK, "dash": "dot", "width": 1.5})
     figure.update_xaxes(title=title, row=2, col=1, zeroline=False)
     figure.update_yaxes(title="scans", row=1, col=1)
-    return dressed(figure, 380, barmode="overlay", legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0})
+    return dressed(
+        figure,
+        380,
+        barmode="overlay",
+        dragmode="select",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )
 
 
 def auc_map(
@@ -191,8 +194,12 @@ def cohort_scatter(
     axes: tuple[str, str],
     *,
     ticks: bool,
+    hover: Mapping[str, Sequence[str]] | None = None,
 ) -> go.Figure:
-    """One layer's features of every scan in every role, {role: (n, 2)}; made to be selected from by lasso or box."""
+    """One layer's features of every scan in every role, {role: (n, 2)}; made to be selected from by lasso or box.
+
+    hover: {role: (n,)} what the mouse reads, by default id and role.
+    """
     figure = go.Figure()
     for role, points in xy.items():
         clean = role == "clean"
@@ -203,7 +210,8 @@ def cohort_scatter(
                 mode="markers",
                 name=labels[role],
                 customdata=np.array(ids, dtype=object)[:, None],
-                hovertemplate=f"%{{customdata[0]}}, {labels[role]}<extra></extra>",
+                hovertext=list(hover[role]) if hover else [f"{name}, {labels[role]}" for name in ids],
+                hovertemplate="%{hovertext}<extra></extra>",
                 selectedpoints=list(chosen) if len(chosen) else None,
                 selected={"marker": {"opacity": 1}},
                 unselected={"marker": {"opacity": DIM}},
@@ -217,7 +225,7 @@ def cohort_scatter(
         )
     figure.update_xaxes(title=axes[0], showticklabels=ticks, zeroline=False, showgrid=ticks)
     figure.update_yaxes(title=axes[1], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    return dressed(figure, 460, dragmode="lasso", clickmode="event+select")
+    return dressed(figure, 460, dragmode="lasso")
 
 
 def auc_dots(

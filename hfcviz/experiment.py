@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from hfcviz.activations import extract
+from hfcviz.activations import Activations, extract
 from hfcviz.attacks import run, runner_up
+from hfcviz.detection import Fitted, unavailable
 from hfcviz.metrics import percentile_rank
 from hfcviz.models import Classifier
-from hfcviz.outcome import Outcome, Plan, from_arrays, to_arrays
+from hfcviz.outcome import FORMAT, Outcome, Plan, from_arrays, to_arrays
 from hfcviz.penalties import FittedHFC
 from hfcviz.reference import DROPOUT_PASSES, Reference, noisy, shares
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import Store, digest
-from hfcviz.traces import Recorder
+from hfcviz.traces import Recorder, Trace
 
 
 def run_experiment(
@@ -41,7 +42,7 @@ def run_experiment(
             f"The cohort must come from the weights of {classifier.name}, but does not: make reference.npz again."
         )
     recipe = make_recipe(classifier, reference, x, plan, scan_name)
-    key = digest(recipe)
+    key = digest(recipe, FORMAT)
     if store is not None and (found := store.get(key)) is not None:
         return from_arrays(*found)
     clean = torch.from_numpy(np.asarray(x, dtype=np.float32))[None]
@@ -55,7 +56,7 @@ def run_experiment(
     versions, traces = [clean, noisy(clean, plan.attack.eps, [plan.seed])], {}
     for role, penalty in penalties.items():
         aim = torch.tensor([target])
-        recorder = Recorder(aim)
+        recorder = Recorder(aim, plan.attack.steps)
         step = share(role, f"{plan.label(role)}: ")
         versions.append(
             run(plan.attack, classifier, clean, aim, penalty=penalty, seeds=plan.seed, observe=recorder, progress=step)
@@ -74,6 +75,7 @@ def run_experiment(
         name: one.combine(by) if (by := layer_scores[name]) else one.score(activations)
         for name, one in detectors.items()
     }
+    filmed = {role: score_steps(classifier, detectors, trace, passes, reference) for role, trace in traces.items()}
     outcome = Outcome(
         roles=("clean", "noise", *penalties),
         x=stacked.numpy(),
@@ -91,11 +93,33 @@ def run_experiment(
         },
         depth_quantiles=np.stack([np.quantile(calibration[layer], (0.05, 0.5, 0.95)) for layer in layers]),
         recipe=recipe,
+        step_scores={role: own for role, (own, _) in filmed.items()},
+        step_depths={role: depths for role, (_, depths) in filmed.items()},
     )
     if store is not None:
         store.put(key, *to_arrays(outcome))
     judge(1, "done")
     return outcome
+
+
+def score_steps(
+    classifier: Classifier, detectors: dict[str, Fitted], trace: Trace, passes: int, reference: Reference
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What the detectors say at the F steps of which a trace of one scan keeps a picture: {detector: (F,)}, and of each layer's mixture
+    (L, F).
+
+    From the features that the attack saw on its way, which are those of the network but for rounding. Detectors that look at
+    dropout are left out where dropout acts before the head, since the features do not suffice for them.
+    """
+    layers = {name: z[trace.shown, 0] for name, z in trace.features.items()}
+    dropout = None
+    if passes and classifier.thins_head_only:
+        last = torch.from_numpy(layers[classifier.layer_names[-1]])
+        dropout = classifier.thinned_heads(last, passes, reference.recipe["seed"]).numpy()
+    seen = Activations(trace.logits[trace.shown, 0], layers, dropout)
+    left_out = unavailable(seen)
+    scores = {name: one.score(seen) for name, one in detectors.items() if name not in left_out}
+    return scores, np.stack(list(detectors["GMM"].layer_scores(seen).values()))
 
 
 def choose_target(logits: np.ndarray, class_names: tuple[str, ...], wanted: str | None) -> int:

@@ -1,41 +1,14 @@
-"""Pictures of a scan and of its features, from plain arrays."""
+"""Pictures of a scan and what was added to it, from plain arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, SHADOW, SYMBOLS, dressed
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Points of one kind: xy (N, 2), ids (N,), role, and the class's number for clean points; hollow for held-out
-    ones.
-    """
-
-    label: str
-    role: str
-    xy: np.ndarray
-    ids: Sequence[str]
-    class_index: int | None = None
-    hollow: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Own:
-    """The chosen scan in one role: its point (2,) and, where the view is exact, its path (S, 2) over the attack's
-    steps.
-    """
-
-    label: str
-    role: str
-    point: np.ndarray
-    path: np.ndarray | None = None
+from hfcviz.palette import COLOURS, SHADOW, dressed
 
 
 def _image(image: np.ndarray, hover: str) -> go.Heatmap | go.Image:
@@ -135,70 +108,3 @@ def _letters(figure: go.Figure, place: int, letters: Sequence[str]) -> None:
             showarrow=False,
             font={"color": "white", "size": 12, "shadow": SHADOW},
         )
-
-
-def layer_scatter(
-    groups: Sequence[Group], own: Sequence[Own], axes: tuple[str, str], *, ticks: bool, title: str = ""
-) -> go.Figure:
-    """Features of one layer in the plane: groups of points, the chosen scan's own points on top, its paths as lines."""
-    figure = go.Figure()
-    for group in groups:
-        symbol, colour = SYMBOLS[group.role], COLOURS[group.role]
-        if group.class_index is not None:
-            colour = CLASS_COLOURS[group.class_index % len(CLASS_COLOURS)]
-            symbol = CLASS_SYMBOLS[group.class_index % len(CLASS_SYMBOLS)]
-        figure.add_trace(
-            go.Scatter(
-                x=group.xy[:, 0],
-                y=group.xy[:, 1],
-                mode="markers",
-                name=group.label,
-                customdata=list(group.ids),
-                hovertemplate=f"{group.label}<br>%{{customdata}}<extra></extra>",
-                marker={
-                    "symbol": symbol + ("-open" if group.hollow else ""),
-                    "color": colour,
-                    "size": 7 if group.role == "clean" else 8,
-                    "opacity": 0.85 if group.hollow else 0.55,
-                    "line": {"width": 1.2 if group.hollow else 0, "color": colour},
-                },
-            )
-        )
-    for one in own:
-        if one.path is not None:
-            figure.add_trace(
-                go.Scatter(
-                    x=one.path[:, 0],
-                    y=one.path[:, 1],
-                    mode="lines+markers",
-                    name=f"path of {one.label}",
-                    showlegend=False,
-                    line={"color": COLOURS[one.role], "width": 2},
-                    marker={"size": 3},
-                    customdata=list(range(len(one.path))),
-                    hovertemplate=f"{one.label}, step %{{customdata}}<extra></extra>",
-                )
-            )
-    for one in own:
-        figure.add_trace(
-            go.Scatter(
-                x=[one.point[0]],
-                y=[one.point[1]],
-                mode="markers+text",
-                name=f"this scan: {one.label}",
-                showlegend=False,
-                text=[f"<b>{one.label}</b>" if one.role != "noise" else ""],  # it lies on the scan's own point
-                textposition="top center",
-                textfont={"color": COLOURS[one.role], "size": 13},
-                hovertemplate=f"this scan: {one.label}<extra></extra>",
-                marker={
-                    "symbol": SYMBOLS[one.role],
-                    "color": COLOURS[one.role],
-                    "size": 17,
-                    "line": {"width": 2, "color": "white"},
-                },
-            )
-        )
-    figure.update_xaxes(title=axes[0], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    figure.update_yaxes(title=axes[1], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    return dressed(figure, 520, title={"text": title, "font": {"size": 14}}, dragmode="pan")

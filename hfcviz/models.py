@@ -112,29 +112,42 @@ class Classifier:
         depends on its neighbours. Gal and Ghahramani 2016, "Dropout as a Bayesian approximation",
         https://arxiv.org/abs/1506.02142. InputError if the network has no dropout.
         """
-        kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-        dropouts = {path: m for path, m in self.net.named_modules() if isinstance(m, kinds) and m.p > 0}
+        dropouts = self._dropouts()
         if not dropouts:
             raise InputError(
                 f"Model {self.name!r} has no dropout layer, so there is no dropout uncertainty: leave BU out."
             )
+        with torch.no_grad():
+            if self.thins_head_only:  # everything before the head is the same in every pass: run it once
+                return self.thinned_heads(self.features(x)[1][self.layer_names[-1]], passes, seed)
+            return self._thinned(functools.partial(self, x), passes, seed)
+
+    @property
+    def thins_head_only(self) -> bool:
+        """Whether all dropout lies in the head, so that the penultimate features suffice for Monte-Carlo dropout."""
+        dropouts = self._dropouts()
+        return bool(dropouts) and all(path.startswith(f"{self.head}.") or path == self.head for path in dropouts)
+
+    def thinned_heads(self, feature: Tensor, passes: int, seed: int) -> Tensor:
+        """The same as dropout_logits, from penultimate features (N, C), where `thins_head_only`."""
+        return self._thinned(functools.partial(self.net.get_submodule(self.head), feature), passes, seed)
+
+    def _dropouts(self) -> dict[str, Any]:
+        kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+        return {path: m for path, m in self.net.named_modules() if isinstance(m, kinds) and m.p > 0}
+
+    def _thinned(self, run: Callable[[], Tensor], passes: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
 
-        def thin(module: nn.Module, output: Tensor) -> Tensor:
+        def thin(module: Any, output: Tensor) -> Tensor:
             whole_channels = not isinstance(module, nn.Dropout)
             shape = (1, output.shape[1], *[1] * (output.ndim - 2)) if whole_channels else (1, *output.shape[1:])
             kept = (torch.rand(shape, generator=generator) >= module.p).to(output)
             return output * kept / max(1 - module.p, 1e-6)
 
-        with self._turn, torch.no_grad():
-            if all(path.startswith(f"{self.head}.") or path == self.head for path in dropouts):
-                # Everything before the head is the same in every pass: run it once.
-                feature = self.features(x)[1][self.layer_names[-1]]
-                run = functools.partial(self.net.get_submodule(self.head), feature)
-            else:
-                run = functools.partial(self, x)
-            with _output_hooks({path: functools.partial(thin, m) for path, m in dropouts.items()}, self.net):
-                return torch.stack([run() for _ in range(passes)])
+        actions = {path: functools.partial(thin, module) for path, module in self._dropouts().items()}
+        with self._turn, torch.no_grad(), _output_hooks(actions, self.net):
+            return torch.stack([run() for _ in range(passes)])
 
     @functools.cached_property
     def digest(self) -> str:

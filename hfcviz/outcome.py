@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from hfcviz.activations import Activations
 from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.settings import InputError
-from hfcviz.store import load_arrays, save_arrays
+from hfcviz.store import digest, load_arrays, save_arrays
 from hfcviz.traces import Trace
+
+FORMAT = 2
+"""Of what is stored of an outcome: 2 has what the film shows. A part of the key in the store, so that older ones are made again."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Outcome:
     layer.
     """
     recipe: dict[str, Any]
+    step_scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """{role: {detector: (F,)}} at the steps of which the trace keeps a picture. Empty in old files."""
+    step_depths: dict[str, np.ndarray] = field(default_factory=dict)
+    """{role: (L, F)} the mixture score of each layer at those steps."""
 
     def row(self, role: str) -> int:
         """The row of a role."""
@@ -78,6 +85,11 @@ class Outcome:
     def caught(self, detector: str) -> np.ndarray:
         """(V,) verdicts: the score lies above the threshold."""
         return self.scores[detector] > self.thresholds[detector]
+
+    def in_clean_units(self, depths: np.ndarray) -> np.ndarray:
+        """Mixture scores (L, ...) on the scale of the strip over depth: 0 is the clean median of a layer and 1 its 95 % quantile."""
+        _, median, upper = self.depth_quantiles.T.reshape(3, -1, *[1] * (depths.ndim - 1))
+        return (depths - median) / np.maximum(upper - median, 1e-12)
 
     @property
     def linf(self) -> np.ndarray:
@@ -111,7 +123,10 @@ def captions(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, str]:
 
 
 def report(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """What report.json says of a run; "adversarial" is the last version, the one with the penalty if there is one."""
+    """What report.json says of a run; "adversarial" is the last version, the one with the penalty if there is one.
+
+    "digests" are of the pixels of each version, (C, *spatial) float32, so that a repeated run can be compared bit by bit.
+    """
     probabilities, last = outcome.activations.probabilities, len(outcome.roles) - 1
 
     def verdict(row: int) -> dict[str, Any]:
@@ -136,6 +151,7 @@ def report(outcome: Outcome, class_names: tuple[str, ...]) -> dict[str, Any]:
             }
             for name, values in outcome.scores.items()
         },
+        "digests": {role: digest(np.ascontiguousarray(outcome.x[row])) for row, role in enumerate(outcome.roles)},
         "recipe": outcome.recipe,
     }
 
@@ -165,6 +181,9 @@ def to_arrays(outcome: Outcome) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays[f"layer_thresholds/{name}"] = outcome.layer_thresholds[name]
     for role, trace in outcome.traces.items():
         arrays |= trace.to_arrays(f"trace/{role}")
+    for role, by in outcome.step_scores.items():
+        arrays |= {f"step_scores/{role}/{name}": values for name, values in by.items()}
+    arrays |= {f"step_depths/{role}": values for role, values in outcome.step_depths.items()}
     about = {
         "roles": list(outcome.roles),
         "target": outcome.target,
@@ -197,4 +216,6 @@ def from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Outcome
         layer_thresholds=those("layer_thresholds"),
         depth_quantiles=arrays["depth_quantiles"],
         recipe=about["recipe"],
+        step_scores={role: by for role in about["roles"] if (by := those(f"step_scores/{role}"))},
+        step_depths=those("step_depths"),
     )

@@ -20,6 +20,8 @@ CROSSHAIR = "#F0E442"
 """Okabe & Ito's yellow, which reads on grey pictures."""
 SHADOW = "0 0 2px black, 0 0 3px black, 0 0 4px black"
 """Behind white letters, so that they read on bone and on white paper too."""
+DIM = 0.12
+"""Opacity of what is not selected."""
 INK = "#5F6B76"
 """Grey that reads on white and on a dark page."""
 

@@ -9,19 +9,16 @@ import torch
 
 from hfcviz import charts, figures, planes
 from hfcviz.grids import Shown, shown
+from hfcviz.layer_views import embed_layer, scatter_figure
 from hfcviz.outcome import Outcome, attacked, captions, role_labels
 from hfcviz.penalties import HFC
-from hfcviz.projections import PCA, PROJECTIONS, TSNE, UMAP, Embedding, project
+from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
-from hfcviz.scans import display_picture
-from hfcviz.settings import Progress, silent
+from hfcviz.scans import flat
 from hfcviz.slices import centre, slices_figure
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-SHOWN = 150
-"""Points of each group in a scatter: enough to see the cloud, few enough to read."""
 
 
 def caution(outcome: Outcome, reference: Reference) -> str | None:
@@ -41,11 +38,6 @@ def caution(outcome: Outcome, reference: Reference) -> str | None:
         + f"{', '.join(alarmed)} catch{'' if len(alarmed) > 1 else 'es'} the unchanged scan already, so catching its attacked "
         "versions as well says nothing about the attack."
     )
-
-
-def flat(image: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) of an image, or of a volume's middle axial slice in radiological order, (C, *spatial)."""
-    return image if image.ndim == 3 else display_picture(image, 2, image.shape[-1] // 2)
 
 
 def scan_figure(outcome: Outcome, class_names: tuple[str, ...], affine: np.ndarray | None = None) -> go.Figure:
@@ -68,11 +60,10 @@ def difference_figure(outcome: Outcome) -> go.Figure:
 
 def depth_figure(outcome: Outcome) -> go.Figure:
     """Distance from the clean distribution (mixture log-likelihood) over depth."""
-    low, median, upper = outcome.depth_quantiles.T
-    unit = np.maximum(upper - median, 1e-12)
-    scaled = (outcome.layer_scores["GMM"] - median[:, None]) / unit[:, None]
+    scaled = outcome.in_clean_units(outcome.layer_scores["GMM"])
     values = {role: scaled[:, outcome.row(role)] for role in outcome.roles}
-    return charts.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), (low - median) / unit)
+    lower = outcome.in_clean_units(outcome.depth_quantiles[:, 0])
+    return charts.depth_strip(list(outcome.activations.layers), values, role_labels(outcome), lower)
 
 
 def detector_figure(outcome: Outcome) -> go.Figure:
@@ -113,75 +104,6 @@ def layer_figure(outcome: Outcome) -> go.Figure:
             [outcome.layer_scores[name][:, row] > outcome.layer_thresholds[name] for name in outcome.layer_scores]
         )
     return charts.verdict_map(caught, list(outcome.layer_scores), layers)
-
-
-def embed_layer(
-    outcome: Outcome,
-    reference: Reference,
-    layer: str,
-    method: PCA | TSNE | UMAP,
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Embedding:
-    """Place the shown cohort, the scan's own versions and, where the view is exact, their paths; rows as
-    scatter_figure reads them.
-    """
-    parts = [z for _, _, z, _ in _cohort(reference, layer)]
-    clean = sum(len(z) for z in parts[: len(np.unique(reference.train_labels))])
-    parts.append(outcome.activations.layers[layer])
-    if isinstance(method, PCA):
-        parts += [trace.features[layer][:, 0] for trace in outcome.traces.values()]
-    z = np.concatenate(parts)
-    return project(method, z, np.arange(len(z)) < clean, seed=seed, progress=progress)
-
-
-def scatter_figure(
-    outcome: Outcome, reference: Reference, layer: str, embedding: Embedding, class_names: tuple[str, ...]
-) -> go.Figure:
-    """The scatter of embed_layer's positions."""
-    labels, position = role_labels(outcome), 0
-    base, eps = reference.recipe["attack_name"], reference.recipe["attack"]["eps"] * 255
-    names = {"noise": f"noise, {eps:g}/255", "attack": f"{base}, {eps:g}/255", "hidden": f"{base}+HFC, {eps:g}/255"}
-    groups, own = [], []
-    for role, index, z, ids in _cohort(reference, layer):
-        xy = embedding.xy[position : position + len(z)]
-        position += len(z)
-        if role in ("train", "clean"):
-            label = f"{class_names[index]}, {'training' if role == 'train' else 'held out'}"
-            groups.append(figures.Group(label, "clean", xy, ids, index, hollow=role == "clean"))
-        else:
-            groups.append(figures.Group(names[role], role, xy, ids))
-    points = {role: embedding.xy[position + row] for row, role in enumerate(outcome.roles)}
-    position += len(outcome.roles)
-    paths = {}
-    for role, trace in outcome.traces.items() if embedding.exact else ():
-        paths[role] = embedding.xy[position : position + len(trace.linf)]
-        position += len(trace.linf)
-    for role in outcome.roles:
-        own.append(figures.Own(labels[role], role, points[role], paths.get(role)))
-    return figures.layer_scatter(groups, own, embedding.axes, ticks=embedding.exact)
-
-
-def _cohort(reference: Reference, layer: str) -> list[tuple[str, int, np.ndarray, list[str]]]:
-    """(role, class, features, ids) of what every scatter shows: training classes, held-out classes, noise, attack,
-    hidden.
-    """
-    held_out = np.flatnonzero(~reference.trains)
-    found = []
-    for index in np.unique(reference.train_labels):
-        rows = np.flatnonzero(reference.train_labels == index)[:SHOWN]
-        names = [f"training image {row}" for row in rows]
-        found.append(("train", int(index), reference.train.layers[layer][rows], names))
-    for index in np.unique(reference.labels):
-        rows = held_out[reference.labels[held_out] == index][: SHOWN // 2]
-        found.append(
-            ("clean", int(index), reference.cohort["clean"].layers[layer][rows], [reference.ids[row] for row in rows])
-        )
-    rows = held_out[:SHOWN]
-    for role in ("noise", "attack", "hidden"):
-        found.append((role, -1, reference.cohort[role].layers[layer][rows], [reference.ids[row] for row in rows]))
-    return found
 
 
 def all_figures(

@@ -7,24 +7,51 @@ outliers next to the clean cloud.
 
 from __future__ import annotations
 
+import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from hfcviz.settings import InputError, Progress, Settings, setting, silent
 
+NEIGHBOURS = 15
+"""Nearest neighbours that `trust` asks about, as many as UMAP looks at."""
+
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """xy: (N, 2) positions; axes: what each axis is; note: how it was fitted, for the caption; exact: linear,
-    distances keep a meaning.
+    """xy: (N, 2) positions; axes: what each axis is; note: method, parameters, seed and what it was fitted on; exact: linear,
+    distances keep a meaning; trustworthiness: see `trust`, NaN where the features were not kept.
     """
 
     xy: np.ndarray
     axes: tuple[str, str]
     note: str
     exact: bool
+    trustworthiness: float = math.nan
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Plain values to store beside the positions."""
+        known = {} if math.isnan(self.trustworthiness) else {"trustworthiness": self.trustworthiness}
+        return {"axes": list(self.axes), "note": self.note} | known
+
+    @classmethod
+    def of(cls, xy: np.ndarray, about: Mapping[str, Any], *, exact: bool) -> Embedding:
+        """From positions and what `about` gave."""
+        return cls(
+            xy, (about["axes"][0], about["axes"][1]), about["note"], exact, about.get("trustworthiness", math.nan)
+        )
+
+    @property
+    def statement(self) -> str:
+        """What has to stand below the picture, as one line."""
+        if math.isnan(self.trustworthiness):
+            return f"{self.note}; its trustworthiness is not known, as the features of this run were not kept."
+        return f"{self.note}; trustworthiness {self.trustworthiness:.2f} of 1 ({NEIGHBOURS} neighbours)."
 
 
 @dataclass(frozen=True)
@@ -39,7 +66,7 @@ class PCA(Settings):
         shares = model.explained_variance_ratio_
         axes = (f"PC 1 ({shares[0]:.0%} of clean variance)", f"PC 2 ({shares[1]:.0%})")
         return Embedding(
-            model.transform(z), axes, f"PCA fitted on {int(clean.sum())} clean scans; the others are projected", True
+            model.transform(z), axes, f"PCA fitted on {int(clean.sum())} clean scans, the others are projected", True
         )
 
 
@@ -63,7 +90,7 @@ class TSNE(Settings):
         return Embedding(
             xy,
             ("t-SNE 1", "t-SNE 2"),
-            f"t-SNE fitted jointly on {len(z)} points, perplexity {self.perplexity:g}",
+            f"t-SNE fitted jointly on {len(z)} points, perplexity {self.perplexity:g}, seed {seed}",
             False,
         )
 
@@ -107,7 +134,8 @@ class UMAP(Settings):
             )
             xy = model.fit_transform(reduced)
         note = (
-            f"UMAP fitted jointly on {len(z)} points, {self.neighbours} neighbours, minimum distance {self.min_dist:g}"
+            f"UMAP fitted jointly on {len(z)} points, {self.neighbours} neighbours, minimum distance {self.min_dist:g}, "
+            f"seed {seed}"
         )
         return Embedding(xy, ("UMAP 1", "UMAP 2"), note, False)
 
@@ -134,8 +162,44 @@ def project(
         raise InputError("A projection needs features that vary; all clean scans have the same. Choose another layer.")
     progress(0, type(method).__name__)
     embedding = method.embed(z, clean, seed)
+    progress(0.95, "trustworthiness")
+    embedding = replace(embedding, trustworthiness=trust(z, embedding.xy))
     progress(1, type(method).__name__)
     return embedding
+
+
+def trust(z: np.ndarray, xy: np.ndarray) -> float:
+    """How far neighbours in the picture, xy (N, 2), are neighbours among the features, z (N, C): 1 if all are.
+
+    Trustworthiness (Venna & Kaski 2001, doi.org/10.1007/3-540-44668-0_68) over NEIGHBOURS nearest ones, fewer where
+    there are fewer than twice as many points; it does not tell whether neighbours among the features were torn apart.
+    """
+    from sklearn.manifold import trustworthiness
+
+    return float(trustworthiness(z, xy, n_neighbors=max(1, min(NEIGHBOURS, (len(z) - 1) // 2))))
+
+
+def aligned(positions: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Pictures of the same points, each (N, 2), centred, and rotated or mirrored to lie as much like the one before as they can.
+
+    Orthogonal Procrustes (Schönemann 1966, doi.org/10.1007/BF02289451) on positions of equal size; nothing is stretched, so
+    that distances within each picture stay what they were.
+    """
+    from scipy.linalg import orthogonal_procrustes
+
+    found: list[np.ndarray] = []
+    for xy in positions:
+        own = np.asarray(xy, dtype=np.float64)
+        own = own - own.mean(0)
+        if found:
+            turn, _ = orthogonal_procrustes(_unit(own), _unit(found[-1]))
+            own = own @ turn
+        found.append(own)
+    return found
+
+
+def _unit(xy: np.ndarray) -> np.ndarray:
+    return xy / (float(np.linalg.norm(xy)) or 1.0)
 
 
 def _reduced(z: np.ndarray) -> np.ndarray:

@@ -87,6 +87,11 @@ def without_features(judged: Judged) -> Judged:
     return replace(judged, features={})
 
 
+def verdicts_only(judged: Judged, cohort: str) -> Judged:
+    """The same without pictures and features, for what the mouse reads in a scatter; cohort: the digest of its Reference."""
+    return replace(judged, features={}, views={}, rows=[], recipe=judged.recipe | {"cohort": cohort})
+
+
 def save_judged(path: Path, judged: Judged) -> None:
     """Write a judged cohort as one .npz: numbers only, no images; features in half precision."""
     arrays: Arrays = {"labels": judged.labels, "targets": judged.targets}
@@ -95,6 +100,10 @@ def save_judged(path: Path, judged: Judged) -> None:
     arrays |= {f"fooled/{role}": values for role, values in judged.fooled.items()}
     arrays |= {f"linf/{role}": values for role, values in judged.linf.items()}
     arrays |= {f"view/{layer}": view.xy.astype(np.float32) for layer, view in judged.views.items()}
+    arrays |= {f"predicted/{role}": values for role, values in judged.predicted.items()}
+    arrays |= {f"confidence/{role}": values for role, values in judged.confidence.items()}
+    for role, by_layer in judged.likelihood.items():
+        arrays |= {f"likelihood/{role}/{layer}": values for layer, values in by_layer.items()}
     for role, features in judged.features.items():
         arrays |= {f"feature/{role}/{layer}": z.astype(np.float16) for layer, z in features.items()}
     about = {
@@ -103,7 +112,7 @@ def save_judged(path: Path, judged: Judged) -> None:
         "detectors": list(judged.scores),
         "thresholds": judged.thresholds,
         "layers": list(judged.layer_names),
-        "views": {layer: {"axes": view.axes, "note": view.note} for layer, view in judged.views.items()},
+        "views": {layer: view.about for layer, view in judged.views.items()},
         "rows": judged.rows,
         "overall": judged.overall,
         "recipe": judged.recipe,
@@ -126,6 +135,13 @@ def _unpacked(arrays: Arrays, about: dict[str, Any]) -> Judged:
     def those(kind: str) -> dict[str, np.ndarray]:
         return {role: arrays[f"{kind}/{role}"] for role in roles if f"{kind}/{role}" in arrays}
 
+    def those_by_layer(kind: str) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            role: {layer: arrays[f"{kind}/{role}/{layer}"] for layer in layers}
+            for role in roles
+            if f"{kind}/{role}/{layers[0]}" in arrays
+        }
+
     return Judged(
         ids=tuple(about["ids"]),
         labels=arrays["labels"],
@@ -138,13 +154,11 @@ def _unpacked(arrays: Arrays, about: dict[str, Any]) -> Judged:
         linf=those("linf"),
         layer_names=tuple(layers),
         views={
-            layer: Embedding(arrays[f"view/{layer}"], tuple(view["axes"]), view["note"], exact=True)
-            for layer, view in about["views"].items()
+            layer: Embedding.of(arrays[f"view/{layer}"], view, exact=True) for layer, view in about["views"].items()
         },
-        features={
-            role: {layer: arrays[f"feature/{role}/{layer}"] for layer in layers}
-            for role in roles
-            if f"feature/{role}/{layers[0]}" in arrays
-        },
+        features=those_by_layer("feature"),
         recipe=about["recipe"],
+        predicted=those("predicted"),
+        confidence=those("confidence"),
+        likelihood=those_by_layer("likelihood"),
     )

@@ -79,6 +79,11 @@ def display_picture(image: np.ndarray, axis: int, index: int) -> np.ndarray:
     return np.take(image, index, axis + 1).swapaxes(1, 2)[:, ::-1, ::-1]
 
 
+def flat(image: np.ndarray) -> np.ndarray:
+    """A picture (C, H, W) of an image, or of a volume's middle axial slice in radiological order, (C, *spatial)."""
+    return image if image.ndim == 3 else display_picture(image, 2, image.shape[-1] // 2)
+
+
 def display_matrix(shape: Sequence[int], axis: int, index: int) -> np.ndarray:
     """(4, 4) from places (row, column, 0, 1) of `display_picture` to indices (i, j, k, 1) of a volume with these three sides."""
     columns, rows = (other for other in range(3) if other != axis)

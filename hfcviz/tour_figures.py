@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hfcviz import charts, cohort_charts, figures, panels
+from hfcviz import charts, cohort_charts, figures, layer_views, panels
 from hfcviz.bundle import Bundle
 from hfcviz.outcome import Outcome, captions, role_labels
 from hfcviz.projections import PROJECTIONS, Embedding
+from hfcviz.scans import flat
 from hfcviz.tour_facts import clean_range, last_layer, rows_at, usual_run, ways
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def gather(bundle: Bundle, maps: Mapping[str, Embedding]) -> Material:
     assert outcome is not None
     layer = last_layer(outcome)
     views = {
-        "PCA": panels.embed_layer(outcome, bundle.reference, layer, PROJECTIONS["PCA"]),
+        "PCA": layer_views.embed_layer(outcome, bundle.reference, layer, PROJECTIONS["PCA"]),
         "UMAP": maps[f"UMAP {layer}"],
     }
     return Material(bundle, outcome, views)
@@ -63,14 +64,16 @@ def for_a_class(pictures: Sequence[Picture]) -> None:
 def _images(material: Material, roles: Sequence[str]) -> go.Figure:
     outcome = material.outcome
     said = captions(outcome, material.bundle.about["class_names"])
-    images = {role: panels.flat(outcome.x[outcome.row(role)]) for role in roles}
+    images = {role: flat(outcome.x[outcome.row(role)]) for role in roles}
     return figures.scan_panels(images, role_labels(outcome), {role: said[role] for role in roles})
 
 
 def _scatter(material: Material, method: str = "PCA", hide: Sequence[str] = ()) -> go.Figure:
     """The last layer; without the traces whose names contain one of `hide`, in the same frame as with all of them."""
     outcome, bundle, view = material.outcome, material.bundle, material.views[method]
-    figure = panels.scatter_figure(outcome, bundle.reference, last_layer(outcome), view, bundle.about["class_names"])
+    figure = layer_views.scatter_figure(
+        outcome, bundle.reference, last_layer(outcome), view, bundle.about["class_names"]
+    )
     low, high = view.xy.min(0), view.xy.max(0)
     rim = 0.05 * (high - low)
     figure.update_xaxes(range=[low[0] - rim[0], high[0] + rim[0]])
@@ -104,7 +107,7 @@ def sees(material: Material) -> list[Picture]:
 def nobody_sees(material: Material) -> list[Picture]:
     """Scan and PGD version, and the change, amplified."""
     outcome = material.outcome
-    change = {"attack": panels.flat(outcome.x[outcome.row("attack")] - outcome.x[0])}
+    change = {"attack": flat(outcome.x[outcome.row("attack")] - outcome.x[0])}
     return [
         Picture(_images(material, ["clean", "attack"]), "The scan and its PGD version, which look the same."),
         Picture(

@@ -5,8 +5,8 @@
 1. The smallest eps of 1, 2, 4, 8 /255 at which PGD (40 steps) reaches a mean confidence of 0.99 in its target.
 2. There, every correctly classified test scan attacked by PGD and by PGD+HFC at equal eps, step size, steps and seeds; detectors
    trained on 70 % of the scans (clean, noise, PGD), judged on the other 30 %.
-3. In assets/BUNDLE: reference.npz (features in half precision, no images), mixtures.npz (the constraint fitted on them), first.npz
-   (the result that the app opens on), embeddings.npz (its maps).
+3. In assets/BUNDLE: reference.npz (features in half precision, no images), mixtures.npz (the constraint fitted on them), judged.npz
+   (what the detectors say of it), first.npz (the result that the app opens on), embeddings.npz (its maps).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import torch
 
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS, run, runner_up
-from hfcviz.bundle import open_bundle
-from hfcviz.cohort import compare, overall
+from hfcviz.bundle import Bundle, open_bundle
+from hfcviz.cohort import judge
 from hfcviz.experiment import run_experiment
-from hfcviz.outcome import Plan, save_outcome
-from hfcviz.panels import embed_layer
+from hfcviz.layer_views import embed_layer
+from hfcviz.outcome import Outcome, Plan, save_outcome
 from hfcviz.penalties import PENALTIES, save_constraint
 from hfcviz.projections import PROJECTIONS
-from hfcviz.reference import build_reference, load_reference, save_reference, scan_seeds
+from hfcviz.reference import Reference, build_reference, load_reference, save_reference, scan_seeds
+from hfcviz.runs import save_judged, verdicts_only
 from hfcviz.store import save_arrays
 
 EPS = (1, 2, 4, 8)
@@ -42,13 +43,16 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep the cohort that is there, and make all else from it again"
     )
+    parser.add_argument(
+        "--first", action="store_true", help="make nothing but the first result again: the cohort and all else stay"
+    )
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args()
     bundle = open_bundle(args.bundle)
     classifier, test = bundle.classifier, bundle.dataset.splits["test"]
     started = time.perf_counter()
     numbers: dict = {"confidence": {}}
-    eps = round(bundle.reference.recipe["attack"]["eps"] * 255) if args.keep else args.eps
+    eps = round(bundle.reference.recipe["attack"]["eps"] * 255) if args.keep or args.first else args.eps
     if eps is None:
         clean = extract(classifier, test.images())
         right = np.flatnonzero(clean.predicted == test.y)
@@ -67,6 +71,9 @@ def main() -> None:
     if eps is None:
         raise SystemExit("PGD reaches a mean confidence of 0.99 at none of these eps.")
     plan = Plan(attack=ATTACKS["PGD"].replace(eps=eps / 255), seed=args.seed)
+    if args.first:
+        first_result(bundle, bundle.reference, plan)
+        return
     constraint = PENALTIES["HFC"]
     assert constraint is not None
     if args.keep:
@@ -78,7 +85,9 @@ def main() -> None:
     save_reference(reference, bundle.folder / "reference.npz", half=True)
     reference = load_reference(bundle.folder / "reference.npz")  # what people will get
     save_constraint(reference.constraint(constraint), bundle.folder / "mixtures.npz", reference.digest)
-    rows, about = compare(reference), overall(reference)
+    judged = judge(reference)
+    save_judged(bundle.folder / "judged.npz", verdicts_only(judged, reference.digest))
+    rows, about = judged.rows, judged.overall
     numbers |= {
         "eps": eps,
         "success": {role: found["success"] for role, found in about.items()},
@@ -86,22 +95,29 @@ def main() -> None:
         "detectors": rows,
     }
     report(numbers, len(reference.ids))
-    # The first lesion scan that no detector was trained on: chosen by its place, not by its looks.
-    lesion = bundle.dataset.class_names.index("lesion")
-    first = reference.ids[int(np.flatnonzero(~reference.trains & (reference.labels == lesion))[0])]
-    outcome = run_experiment(classifier, reference, bundle.dataset.sample(first)[0], plan, scan_name=first)
-    save_outcome(outcome, bundle.folder / "first.npz")
+    outcome = first_result(bundle, reference, plan)
     maps, about = {}, {}
     for name in ("t-SNE", "UMAP"):
         for layer in classifier.layer_names:
             embedding = embed_layer(outcome, reference, layer, PROJECTIONS[name])
             maps[f"{name} {layer}"] = embedding.xy.astype(np.float32)
-            about[f"{name} {layer}"] = {"axes": list(embedding.axes), "note": embedding.note}
+            about[f"{name} {layer}"] = embedding.about
     save_arrays(bundle.folder / "embeddings.npz", maps, about)
-    print(f"first result: {first}; {time.perf_counter() - started:.0f} s in all")
+    print(f"first result: {outcome.recipe['scan']['name']}; {time.perf_counter() - started:.0f} s in all")
     if args.json:
         with open(args.json, "w") as file:
             json.dump(numbers, file, indent=2)
+
+
+def first_result(bundle: Bundle, reference: Reference, plan: Plan) -> Outcome:
+    """Make and save the result that the app opens on."""
+    # The first lesion scan that no detector was trained on: chosen by its place, not by its looks.
+    lesion = bundle.dataset.class_names.index("lesion")
+    first = reference.ids[int(np.flatnonzero(~reference.trains & (reference.labels == lesion))[0])]
+    x = bundle.dataset.sample(first)[0]
+    outcome = run_experiment(bundle.classifier, reference, x, plan, scan_name=first)
+    save_outcome(outcome, bundle.folder / "first.npz")
+    return outcome
 
 
 def report(numbers: dict, count: int) -> None:

@@ -26,7 +26,7 @@ from hfcviz.evaluation import all_rows, judged_folder
 from hfcviz.models import load_model
 from hfcviz.penalties import HFC, save_constraint
 from hfcviz.reference import load_reference, save_reference
-from hfcviz.runs import load_judged, run_path, save_judged
+from hfcviz.runs import load_judged, run_path, save_judged, verdicts_only
 from hfcviz.study import Study, Task
 from hfcviz.tables import as_csv, as_markdown
 
@@ -64,6 +64,8 @@ def main() -> None:
             save_reference(cohort, args.bundle / "reference.npz", half=True)
             made_for = load_reference(args.bundle / "reference.npz").digest
             save_constraint(carried, args.bundle / "mixtures.npz", made_for)
+            known = load_reference(args.bundle / "reference.npz")
+            save_judged(args.bundle / "judged.npz", verdicts_only(judge(known), made_for))
     if args.docs:
         args.docs.parent.mkdir(parents=True, exist_ok=True)
         rows = all_rows(args.folder)

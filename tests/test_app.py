@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.bundle import open_bundle
+from hfcviz.film import parting_line
 from hfcviz.runs import Runs
 from hfcviz.ui.state import ChosenScan
 
@@ -112,6 +115,39 @@ def test_without_constraint_only_the_plain_attack_is_shown(app):
     assert not app.exception
     assert app.session_state["outcome"].roles == ("clean", "noise", "attack")
     assert "HFC" not in headline(app)
+
+
+def films(app: AppTest) -> list[dict]:
+    """The figures that play."""
+    figures = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    return [figure for figure in figures if len(figure.get("frames", ())) > 2]
+
+
+def opened(app: AppTest) -> AppTest:
+    """The page with the section of the film open."""
+    app.session_state["film.open"] = True
+    return app.run()
+
+
+def test_the_film_is_made_when_its_section_is_opened_and_not_before(app):
+    assert not films(app)
+    (figure,) = films(opened(app))
+    names = [frame["name"] for frame in figure["frames"]]
+    assert names == [str(step) for step in open_bundle().first.traces["attack"].shown]
+    assert not app.exception
+
+
+def test_the_strip_over_depth_says_where_the_attacks_part(app):
+    assert any(text.value == parting_line(open_bundle().first) for text in app.caption)
+    assert "part at" in parting_line(open_bundle().first)
+
+
+def test_a_result_of_before_films_says_how_to_get_one(app):
+    old = open_bundle().first
+    app.session_state["outcome"] = replace(old, step_scores={}, step_depths={})
+    assert not films(opened(app))
+    assert any("before films were kept: press Run" in text.value for text in app.info)
+    assert not app.exception
 
 
 @pytest.mark.parametrize("layer", open_bundle().classifier.layer_names[::3])

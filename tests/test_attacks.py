@@ -306,7 +306,7 @@ def test_the_result_carries_no_graph():
 def test_the_trace_holds_every_state_from_start_to_result(dims):
     classifier = NETWORKS[dims]
     x, target, seeds = images(classifier, 3), torch.tensor([0, 1, 1]), [4, 5, 6]
-    recorder = Recorder(target)
+    recorder = Recorder(target, 4)
     attack = Attack(eps=EPS, steps=4)
     found = run(attack, classifier, x, target, penalty=CONSTRAINTS[dims], seeds=seeds, batch_size=2, observe=recorder)
     trace = recorder.trace()
@@ -330,14 +330,14 @@ def test_looking_on_changes_nothing():
     classifier = tiny_cnn()
     x, target = images(classifier, 2), torch.tensor([0, 1])
     attack = Attack(eps=EPS, steps=3)
-    watched = run(attack, classifier, x, target, observe=Recorder(target))
+    watched = run(attack, classifier, x, target, observe=Recorder(target, 3))
     assert torch.equal(run(attack, classifier, x, target), watched)
 
 
 def test_a_trace_survives_storage():
     classifier = tiny_cnn()
     target = torch.tensor([0, 1])
-    recorder = Recorder(target)
+    recorder = Recorder(target, 2)
     run(Attack(steps=2), classifier, images(classifier, 2), target, penalty=CONSTRAINTS["2-D"], observe=recorder)
     trace = recorder.trace()
     arrays = trace.to_arrays("hidden")

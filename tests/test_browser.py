@@ -57,7 +57,7 @@ def shown(page) -> str:
 
 def scatter_points(page) -> int:
     """Points drawn in the scatter of a layer."""
-    return page.locator(".st-key-chart-scatter .scatterlayer path.point").count()
+    return page.locator("[class*=st-key-scatter] .scatterlayer path.point").count()
 
 
 def test_opens_with_pictures_and_no_error(page):
@@ -78,7 +78,7 @@ def test_an_attack_runs_and_its_result_replaces_the_first(page):
 
 
 def test_the_layer_slider_moves_the_scatter(page):
-    titles = page.locator(".st-key-chart-scatter .xtitle")
+    titles = page.locator("[class*=st-key-scatter] .xtitle")
     before = titles.first.text_content()
     slider = page.get_by_role("slider").first
     slider.focus()
@@ -102,6 +102,92 @@ def test_a_run_can_be_stopped_and_the_page_still_answers(page):
     assert shown(page) == before
 
 
+def film_step(page) -> int:
+    """The step that the pictures of the film are at."""
+    words = page.locator(".st-key-chart-film .textpoint text").all_text_contents()
+    return int(next(word for word in words if word.startswith("step ")).removeprefix("step "))
+
+
+def film_reaches(page, step: int) -> None:
+    page.wait_for_function(
+        "step => [...document.querySelectorAll('.st-key-chart-film .textpoint text')].some(t => t.textContent === `step ${step}`)",
+        arg=step,
+        timeout=WAIT,
+    )
+
+
+def film_pictures(page) -> list[str]:
+    return page.locator(".st-key-chart-film image").evaluate_all("all => all.map(one => one.href.baseVal)")
+
+
+def test_the_film_plays_pauses_and_answers_keys(page):
+    kept = open_bundle().first.traces["attack"].shown.tolist()
+    page.get_by_text("The attack as a film").click()
+    page.locator(".st-key-chart-film image").nth(3).wait_for(timeout=WAIT)
+    idle(page)
+    controls = page.get_by_role("group", name="Film of the attack")
+    slider, line = controls.get_by_role("slider", name="Step of the attack"), controls.get_by_role("paragraph")
+    assert film_step(page) == 0 and line.inner_text().startswith("Step 0 of 40. PGD: ")
+    first = film_pictures(page)
+
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    film_reaches(page, kept[1])
+    assert len(set(first) & set(film_pictures(page))) == 0, "every picture is another"
+    assert line.inner_text().startswith(f"Step {kept[1]} of 40. ")
+    assert slider.get_attribute("aria-valuetext") == f"step {kept[1]} of 40"
+    page.keyboard.press("End")
+    film_reaches(page, 40)
+    assert "part at layer2.0" in line.inner_text()
+    lamps = page.locator(".st-key-chart-film .textpoint text", has_text="caught").count()
+    first_result = open_bundle().first
+    assert lamps == sum(bool(first_result.caught(name)[row]) for name in first_result.scores for row in (2, 3))
+    controls.get_by_role("button", name="Step back").click()
+    film_reaches(page, kept[-2])
+
+    page.keyboard.press("Home")  # a button has the focus: nothing happens
+    slider.focus()
+    page.keyboard.press("Home")
+    film_reaches(page, 0)
+    page.keyboard.press(" ")
+    film_reaches(page, kept[3])
+    page.keyboard.press(" ")
+    page.wait_for_timeout(500)
+    stopped = film_step(page)
+    assert kept[3] <= stopped < 40
+    page.wait_for_timeout(800)
+    assert film_step(page) == stopped, "it stands still"
+    controls.get_by_role("button", name="Play").click()
+    film_reaches(page, 40)
+    controls.get_by_role("button", name="Play").wait_for(timeout=WAIT)  # it ends by itself
+
+
+def test_a_step_of_the_film_is_drawn_within_300_ms(page):
+    page.get_by_text("The attack as a film").click()
+    page.locator(".st-key-chart-film image").nth(3).wait_for(timeout=WAIT)
+    idle(page)
+    page.get_by_role("slider", name="Step of the attack").focus()
+    took = []
+    for _ in range(7):
+        before = film_step(page)
+        took.append(
+            page.evaluate(
+                """async before => {
+                    const slider = [...document.querySelectorAll("*")].map(one => one.shadowRoot?.querySelector("input[type=range]"))
+                        .find(one => one);
+                    const words = () => [...document.querySelectorAll(".st-key-chart-film .textpoint text")].map(t => t.textContent);
+                    const start = performance.now();
+                    slider.value = Number(slider.value) + 1;
+                    slider.dispatchEvent(new Event("input"));
+                    while (words().includes(`step ${before}`)) await new Promise(requestAnimationFrame);
+                    return performance.now() - start;
+                }""",
+                before,
+            )
+        )
+    assert np.median(took) < 300
+
+
 def test_a_file_that_is_no_scan_is_one_sentence(page):
     page.get_by_role("link", name="Data & model").click()
     page.get_by_role("tab", name="A scan of your own").click()
@@ -115,7 +201,7 @@ def test_a_file_that_is_no_scan_is_one_sentence(page):
 
 def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     page.get_by_role("link", name="Cohort").click()
-    scatter = page.locator(".st-key-cohort-scatter")
+    scatter = page.locator("[class*=st-key-cohort-0], [class*=st-key-cohort-1]")
     scatter.locator(".main-svg").first.wait_for(timeout=WAIT)
     idle(page)
     assert page.get_by_text("Nothing is selected").count() == 1
@@ -137,7 +223,7 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     everyone = len(judged.ids)
     assert 0 < count < everyone
     assert page.locator(".st-key-chart-roc path.point").count() == 2 * 8 * count, "two attacks, eight detectors"
-    strips = page.locator(".st-key-chart-scores path.point")
+    strips = page.locator("[class*=st-key-scores-] path.point")
     opacities = strips.evaluate_all("points => points.map(point => Number(point.style.opacity))")
     assert len(opacities) == 4 * everyone and sum(value == 1 for value in opacities) == 4 * count
     assert min(opacities) > 0, "the rest dims, it does not disappear"
@@ -163,4 +249,4 @@ def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page
     page.get_by_text(re.compile(r"^Shown: mine.png, eps 4/255, 2 steps")).wait_for(timeout=2 * WAIT)
     idle(page)
     assert page.locator(".js-plotly-plot").count() >= 5 and scatter_points(page) > 300
-    assert page.locator(".st-key-chart-scatter").get_by_text("NORMAL, training").count() == 1
+    assert page.locator("[class*=st-key-scatter]").get_by_text("NORMAL, training").count() == 1

@@ -35,6 +35,7 @@ ARCHITECTURE = {"name": "resnet", "widths": (4, 4, 8, 8), "blocks": (1, 1, 1, 1)
 FILES = {
     "adversarial.png",
     "clean.png",
+    "outcome.npz",
     "report.json",
     "scan.html",
     "difference.html",

@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 import pytest
 
 from hfcviz.charts import depth_strip, detector_chart, trace_lines, verdict_map
-from hfcviz.figures import Group, Own, difference_panels, layer_scatter, scan_panels
+from hfcviz.figures import difference_panels, scan_panels
 from hfcviz.palette import CLASS_COLOURS, COLOURS, SYMBOLS
+from hfcviz.scatters import Group, Own, layer_scatter
 
 ROLES = ("clean", "noise", "attack", "hidden")
 LABELS = {"clean": "scan", "noise": "noise", "attack": "MIM", "hidden": "MIM+HFC"}
@@ -157,7 +158,7 @@ def test_groups_lie_where_they_are_and_every_point_knows_its_scan():
     groups, _, figure = scatter()
     for group, trace in zip(groups, figure.data, strict=False):
         assert np.array_equal(np.column_stack([trace.x, trace.y]), group.xy)
-        assert (list(trace.customdata), trace.name) == (group.ids, group.label)
+        assert ([entry[0] for entry in trace.customdata], trace.name) == (group.ids, group.label)
         assert "%{customdata}" in trace.hovertemplate
 
 
@@ -176,7 +177,7 @@ def test_own_points_lie_on_top_of_their_paths():
     paths, points = rest[:2], rest[2:]
     for trace, one in zip(paths, own[2:], strict=True):
         assert np.array_equal(np.column_stack([trace.x, trace.y]), one.path)
-        assert list(trace.customdata) == [0, 1, 2]
+        assert [text.rpartition(" ")[2] for text in trace.hovertext] == ["0", "1", "2"]
         assert trace.name == f"path of {one.label}"
     for trace, one in zip(points, own, strict=True):
         assert (trace.x[0], trace.y[0]) == tuple(one.point)

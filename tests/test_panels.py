@@ -7,8 +7,9 @@ import pytest
 from bundles import ATTACK, CONSTRAINT, case, one_thread  # noqa: F401
 from sklearn.decomposition import PCA
 
-from hfcviz import panels
+from hfcviz import layer_views
 from hfcviz.experiment import run_experiment
+from hfcviz.layer_views import embed_layer, scatter_figure
 from hfcviz.outcome import Plan, load_outcome, save_outcome
 from hfcviz.palette import COLOURS
 from hfcviz.panels import (
@@ -19,14 +20,12 @@ from hfcviz.panels import (
     detector_figure,
     difference_figure,
     distance_figure,
-    embed_layer,
-    flat,
     layer_figure,
     role_labels,
     scan_figure,
-    scatter_figure,
 )
 from hfcviz.projections import PROJECTIONS, TSNE, UMAP, Embedding
+from hfcviz.scans import flat
 
 both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
 ROLES = ("clean", "noise", "attack", "hidden")
@@ -160,7 +159,7 @@ def test_the_distance_line_is_the_mahalanobis_distance_to_the_targets_clean_clas
 def test_in_the_pca_view_every_point_and_path_lies_where_scikit_learn_puts_its_features(
     dims, layer, shown, monkeypatch
 ):
-    monkeypatch.setattr(panels, "SHOWN", shown)
+    monkeypatch.setattr(layer_views, "SHOWN", shown)
     o, r = case(dims).outcome, case(dims).reference
     held_out = np.flatnonzero(~r.trains)
     train, classes = r.train.layers[layer].astype(float), range(len(names(dims)))
@@ -184,7 +183,7 @@ def test_in_the_pca_view_every_point_and_path_lies_where_scikit_learn_puts_its_f
     for name, z in expected.items():
         np.testing.assert_allclose(xy(found[name]), view.transform(z.astype(float)), atol=1e-4)
     for name, those in ids.items():
-        assert list(found[name].customdata) == those
+        assert [entry[0] for entry in found[name].customdata] == those
 
 
 @both_ranks
@@ -200,7 +199,7 @@ def test_no_scan_that_detectors_were_trained_on_is_shown_beside_the_training_ima
     trained = {r.ids[row] for row in np.flatnonzero(r.trains)}
     for name, trace in scattered(2, "block3")[1].items():
         if "/255" in name or "held out" in name:
-            assert len(trace.customdata) and not trained & set(trace.customdata)
+            assert len(trace.customdata) and not trained & {entry[0] for entry in trace.customdata}
 
 
 @pytest.mark.parametrize("method", MAPS)
@@ -208,7 +207,7 @@ def test_a_map_has_own_points_in_their_places_and_neither_paths_nor_ticks(method
     o, r = case(3).outcome, case(3).reference
     if method == "UMAP":  # slow to start, and where it puts the points is no matter here
         monkeypatch.setattr(
-            panels, "project", lambda method, z, *rest, **more: Embedding(z[:, :2], ("", ""), "", False)
+            layer_views, "project", lambda method, z, *rest, **more: Embedding(z[:, :2], ("", ""), "", False)
         )
     embedding = embed_layer(o, r, "block3", MAPS[method])
     figure = scatter_figure(o, r, "block3", embedding, names(3))

@@ -18,6 +18,7 @@ from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, judge
 from hfcviz.datasets import Dataset
 from hfcviz.evaluation import one_cohort
+from hfcviz.figure_sets import cohort_labels
 from hfcviz.models import Classifier
 from hfcviz.reference import shares
 from hfcviz.runs import in_255
@@ -37,12 +38,6 @@ SHOW = (
 )
 
 T = TypeVar("T")
-
-
-def role_names(judged: Judged) -> dict[str, str]:
-    """What people call each role in this cohort."""
-    attack = judged.recipe["attack_name"]
-    return {"clean": "clean", "noise": "noise", "attack": attack, "hidden": f"{attack}+HFC"}
 
 
 def guarded(draw: Callable[[Bundle], T], bundle: Bundle) -> T | None:
@@ -184,7 +179,7 @@ def _evaluated(classifier: Classifier, dataset: Dataset, study: Study, base: Pat
 
 def about(judged: Judged) -> None:
     """One sentence: which attack, how many scans, who judges."""
-    attack, labels = judged.recipe["attack"], role_names(judged)
+    attack, labels = judged.recipe["attack"], cohort_labels(judged)
     count, judges = int(next(iter(judged.overall.values()))["attacked"]), len(judged.ids)
     steps = "1 step" if attack["steps"] == 1 else f"{attack['steps']} steps"
     st.markdown(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from hfcviz import cohort_charts
+from hfcviz import cohort_charts, hovers
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import state
+from hfcviz.ui import linked, publishing, state
+from hfcviz.ui.feature_views import HELP as HELP_ALSO
 from hfcviz.ui.run import computed
-from hfcviz.ui.views import HELP as HELP_ALSO
 from hfcviz.ui.views import chart
 
 HELP = {
@@ -26,13 +27,14 @@ HELP = {
     "one selected scan: as far right as clean and noisy scans score at least as high.",
     "scores": "Higher is more suspicious; the dotted line is the threshold, the 90 % quantile of clean validation scans. "
     "Scores beyond the edge are drawn at the edge.",
+    "table": "Tick rows to select scans; click a column's head to sort by it. The numbers are how many detectors catch each version.",
     "layers": "AUC of a detector that sees one layer alone. White is chance; blue is inverted.",
 }
 SHOWN = 12
 """Thumbnails of selected scans that are shown at a time."""
 
 
-def scatter(judged: Judged, labels: dict[str, str]) -> None:
+def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     """The features of one layer, to be selected from."""
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
@@ -66,35 +68,39 @@ def scatter(judged: Judged, labels: dict[str, str]) -> None:
         )
     if found is None:
         return
-    xy = by_role(judged, found)
+    names = bundle.about["class_names"]
     figure = cohort_charts.cohort_scatter(
-        xy,
+        by_role(judged, found),
         judged.ids,
         judged.labels,
-        judged.places(st.session_state.chosen).tolist(),
+        judged.places(linked.chosen()).tolist(),
         labels,
         found.axes,
         ticks=found.exact,
+        hover={role: hovers.of_cohort(judged, role, labels[role], names, layer) for role in judged.roles},
     )
-    st.plotly_chart(
-        figure,
-        key="cohort.scatter",
-        on_select=_select,
-        selection_mode=("lasso", "box", "points"),
-        config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": "hfcviz-cohort"}},
-        alt=f"{method} of the features of {layer}, every held-out scan in every version.",
+    about, view = (
+        f"{method} of the features of {layer}, every held-out scan in every version.",
+        {"layer": layer, "method": method},
     )
-    st.caption(f"{found.note}.")
+    linked.chart(figure, "cohort", about, view=view | _view(judged), content=_content(judged))
+    st.caption(
+        f"{found.statement} Distance in this picture is no evidence: the table above and the figures below are of all dimensions."
+    )
 
 
-def _select() -> None:
-    points = st.session_state["cohort.scatter"].selection.points
-    st.session_state.chosen = frozenset(point["customdata"][0] for point in points)
+def _content(judged: Judged) -> publishing.Content:
+    """Of the recipes of this cohort's figures."""
+    return lambda: {"recipe": judged.recipe}
+
+
+def _view(judged: Judged) -> dict[str, Any]:
+    return {"selected": [judged.ids[row] for row in judged.places(linked.chosen())]}
 
 
 def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     """The selected scans with their verdicts, to open or to export."""
-    chosen = [judged.ids[row] for row in judged.places(st.session_state.chosen)]
+    chosen = [judged.ids[row] for row in judged.places(linked.chosen())]
     export = pd.DataFrame(judged.table(frozenset(chosen) if chosen else None)).to_csv(index=False)
     what = f"{len(chosen)} selected" if chosen else f"all {len(judged.ids)}"
     with st.container(horizontal=True):
@@ -107,9 +113,7 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
             on_click="ignore",
             help="A line for each scan: class, target, and the score and verdict of every detector for every version.",
         )
-        if chosen and st.button("Let go", key="cohort.clear", icon=":material/deselect:", help="Select nothing."):
-            st.session_state.chosen = frozenset()
-            st.rerun()
+        linked.let_go("cohort")
     if not chosen:
         st.caption("Nothing is selected: draw around points in the scatter. The export holds every held-out scan.")
         return
@@ -140,17 +144,39 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
                 if scan is None:
                     st.caption(Path(name).name)
                 elif st.button(Path(name).name, key=f"open.{name}", help="Open on the Explore page", width="stretch"):
-                    st.session_state.scan = scan
-                    st.session_state.job_message = None
-                    st.switch_page("hfcviz/ui/pages/explore.py")
+                    state.use(scan)
+                linked.tick(name, "cohort")
+
+
+def scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
+    """Every held-out scan in a row, to be selected from."""
+    names, count = bundle.about["class_names"], len(judged.scores)
+    lines = []
+    for row, name in enumerate(judged.ids):
+        line: dict[str, object] = {"scan": Path(name).name, "class": names[int(judged.labels[row])]}
+        for role in judged.roles:
+            caught = sum(bool(judged.caught(one, role)[row]) for one in judged.scores)
+            line[f"{labels[role]}: caught by, of {count}"] = caught
+        for role in judged.attacks:
+            line[f"{labels[role]}: target reached"] = bool(judged.fooled[role][row])
+        lines.append(line)
+    linked.table(
+        pd.DataFrame(lines), judged.ids, "table", "Every held-out scan with how many detectors catch each version"
+    )
 
 
 def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     """A panel for each detector; selected scans lie on the curves."""
-    chosen = judged.places(st.session_state.chosen)
+    chosen = judged.places(linked.chosen())
     curves = {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
     marks = selected_marks(judged, chosen) if len(chosen) else {}
-    chart(cohort_charts.roc_grid(curves, marks, labels), "roc", "ROC curves of every detector for both attacks.")
+    chart(
+        cohort_charts.roc_grid(curves, marks, labels),
+        "roc",
+        "ROC curves of every detector for both attacks.",
+        view=_view(judged),
+        content=_content(judged),
+    )
 
 
 def scores(judged: Judged, labels: dict[str, str]) -> None:
@@ -167,12 +193,13 @@ def scores(judged: Judged, labels: dict[str, str]) -> None:
     figure = cohort_charts.score_strips(
         judged.scores[name],
         judged.ids,
-        judged.places(st.session_state.chosen).tolist(),
+        judged.places(linked.chosen()).tolist(),
         judged.thresholds[name],
         labels,
         f"score of {name} (higher is more suspicious)",
     )
-    chart(figure, "scores", f"Scores of {name} for every version of the held-out scans, with the threshold.")
+    about, view = f"Scores of {name} for every version of the held-out scans, with the threshold.", {"detector": name}
+    linked.chart(figure, "scores", about, judged.ids, view=view | _view(judged), content=_content(judged))
 
 
 def layers(judged: Judged, labels: dict[str, str]) -> None:
@@ -185,4 +212,5 @@ def layers(judged: Judged, labels: dict[str, str]) -> None:
         cohort_charts.auc_map(aucs, judged.layer_names, labels),
         "auc-map",
         "AUC of each detector in each layer alone, for both attacks.",
+        content=_content(judged),
     )

@@ -13,7 +13,7 @@ from hfcviz.checks import Check, preflight
 from hfcviz.datasets import Dataset, load_dataset
 from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress
-from hfcviz.ui import state
+from hfcviz.ui import linked, state
 from hfcviz.ui.run import computed
 
 PAGE = 24
@@ -89,6 +89,7 @@ def gallery(bundle: Bundle) -> None:
                 st.image(state.thumbnail(scan.x), width="stretch", alt=f"{scan.name}, {scan.label}")
                 if st.button(f"{scan.label}", key=f"use.{scan.name}", help=f"Use {scan.name}", width="stretch"):
                     state.use(scan)
+                linked.tick(scan.name, "gallery")
 
 
 def _load_images(bundle: Bundle) -> None:

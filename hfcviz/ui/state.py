@@ -13,9 +13,8 @@ from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.datasets import Dataset
 from hfcviz.grids import Shown, shown
 from hfcviz.outcome import Outcome
-from hfcviz.panels import flat
 from hfcviz.projections import Embedding
-from hfcviz.scans import Placement, Scan, Window, place
+from hfcviz.scans import Placement, Scan, Window, flat, place
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest, load_arrays
 
@@ -69,7 +68,7 @@ def store() -> Store:
 def first_embeddings(name: str) -> dict[str, Embedding]:
     """The bundled positions of a bundle's first result: {"UMAP layer1.0": ...}."""
     arrays, about = load_arrays(_opened(name).folder / "embeddings.npz")
-    return {name: Embedding(xy, tuple(about[name]["axes"]), about[name]["note"], False) for name, xy in arrays.items()}
+    return {name: Embedding.of(xy, about[name], exact=False) for name, xy in arrays.items()}
 
 
 def start() -> None:

@@ -55,7 +55,8 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
     with pictures:
         if seen.own or blink or window != seen.placement.window:
             figure = slices.slices_figure(outcome, seen, names, slices.centre(seen), window=window, blink=blink)
-            _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"))
+            view = {"window": list(window), "grid": _grid(seen)}
+            _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
             return
         with views.side_by_side():
             versions, changes = st.container(key="wide_images"), st.container(key="side_images")
@@ -109,7 +110,9 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
         zoom=zoom,
         blink=blink,
     )
-    _draw(figure, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)))
+    view = {"names": list(shown), "index": list(index), "radiological": radiological, "window": list(window)}
+    view |= {"changes": list(changes), "zoom": zoom, "grid": _grid(seen)}
+    _draw(figure, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)), view)
     order = "radiological order" if radiological else "neurological order"
     unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
     if scan.affine is not None and planes.oblique(scan.affine):
@@ -117,8 +120,12 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
     st.caption(f"{slices.crosshair_line(outcome, seen, index)} {grid_line(seen)} Shown in {order}.{unknown}")
 
 
-def _draw(figure: go.Figure, columns: int, alt: str) -> None:
-    """The figure in its own proportions, as wide as the page."""
+def _grid(seen: Shown) -> str:
+    return "own" if seen.own else "network"
+
+
+def _draw(figure: go.Figure, columns: int, alt: str, view: dict[str, Any]) -> None:
+    """The figure in its own proportions, as wide as the page; view: what its recipe says."""
     margin = figure.layout.margin
     beside, above = margin.l + margin.r, margin.t + margin.b
     ratio = (figure.layout.height - above) / (plane_figures.WIDTH - beside)
@@ -131,7 +138,8 @@ def _draw(figure: go.Figure, columns: int, alt: str) -> None:
         f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; height: {height}}}</style>"
     )
     with st.container(key="planes_scroll"), st.container(key="planes_box"):
-        views.chart(figure, "planes", alt, height="stretch")
+        views.plot(figure, "planes", alt, height="stretch")
+    views.export(figure, "planes", alt, view)
 
 
 def _sliders(seen: Shown, key: str) -> tuple[int, int, int]:

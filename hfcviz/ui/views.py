@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -13,14 +13,11 @@ from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
-from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import Reference
-from hfcviz.store import digest
-from hfcviz.ui import controls, state
-from hfcviz.ui.run import computed
+from hfcviz.ui import controls, publishing, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import plotly.graph_objects as go
@@ -33,18 +30,47 @@ HELP = {
     "depth": "Negative log-likelihood of each version under the mixture of clean scans of the class that the "
     "network predicts, "
     "scaled so that 0 is the clean median and 1 the clean 95 % quantile. Far above 1: out of the data.",
-    "layer": "Whose pooled features are shown, one number a channel. The last layer's is the penultimate feature.",
-    "method": "PCA is fitted on clean scans alone and is a straight shadow. t-SNE and UMAP keep neighbours; their distances mean little.",
     "detectors": "The share of clean scans that look less suspicious than this one. Thresholds come from clean "
     "scans alone. "
     "A score at the far left is more typical than almost any clean scan.",
 }
 
 
-def chart(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
-    """A figure with its alternative text; the camera in its corner saves it as SVG."""
+def chart(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    height: Height = "content",
+    *,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """A figure with its alternative text and, below it, its export; the camera in its corner saves it as SVG.
+
+    view: what was chosen for it, for its recipe. content: of what the recipe is; by default the result that is shown.
+    """
+    plot(figure, key, alt, height)
+    export(figure, key, alt, view, content)
+
+
+def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
+    """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
     st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
+
+
+def export(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    view: Mapping[str, Any] | None = None,
+    content: publishing.Content | None = None,
+) -> None:
+    """The button that exports a figure; see `chart`."""
+    outcome = st.session_state.get("outcome")
+    if content is None and outcome is not None:
+        content = publishing.of_outcome(outcome, state.bundle().about["class_names"])
+    publishing.export(figure, key, alt, view or {}, content)
 
 
 def side_by_side() -> DeltaGenerator:
@@ -121,58 +147,6 @@ def status(outcome: Outcome, reference: Reference, plan: Plan | None, scan: stat
     st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
 
 
-def layer_and_method(outcome: Outcome) -> tuple[str, str]:
-    """The chosen layer and projection."""
-    layers = list(outcome.activations.layers)
-    one, two = st.columns([1, 1], vertical_alignment="bottom")
-    layer = one.select_slider(
-        "Layer, from input to output",
-        layers,
-        value=layers[-1],
-        key="layer",
-        persist_state="session",
-        help=HELP["layer"],
-    )
-    method = two.segmented_control(
-        "Projection",
-        list(PROJECTIONS),
-        default="PCA",
-        key="method",
-        required=True,
-        persist_state="session",
-        help=HELP["method"],
-    )
-    return layer, method or "PCA"
-
-
-def scatter(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
-    """The scatter; slow projections are computed as a job, the page stays alive."""
-    reference, names = bundle.reference, bundle.about["class_names"]
-    embedding = state.known_embedding(outcome, layer, method)
-    if embedding is None and method == "PCA":
-        embedding = panels.embed_layer(outcome, reference, layer, PROJECTIONS["PCA"])
-    if embedding is None:
-        embedding = computed(
-            "view",
-            (digest(outcome.recipe), layer, method),
-            f"{method} of {layer}",
-            lambda progress: panels.embed_layer(outcome, reference, layer, PROJECTIONS[method], progress=progress),
-        )
-        if embedding is None:
-            return
-        state.keep_embedding(outcome, layer, method, embedding)
-    chart(
-        panels.scatter_figure(outcome, reference, layer, embedding, names),
-        "scatter",
-        f"{method} of the features of {layer}.",
-    )
-    trained = reference.recipe["attack"]["eps"] * 255
-    st.caption(
-        f"{embedding.note}. Small points: the bundled cohort, attacked at {trained:g}/255. Large points: this scan"
-        + (", lines: its way over the steps." if embedding.exact else ".")
-    )
-
-
 def detector_table(outcome: Outcome) -> None:
     """Score, threshold and verdict of every detector for every version."""
     labels, rows = role_labels(outcome), []
@@ -208,20 +182,6 @@ def detector_table(outcome: Outcome) -> None:
 def layer_verdicts(outcome: Outcome) -> None:
     """Which layers a detector would flag, by attack."""
     chart(panels.layer_figure(outcome), "layers", "Verdict of each detector in each layer, for each attack.")
-
-
-def steps(outcome: Outcome, bundle: Bundle, layer: str) -> None:
-    """Confidence and the constraint's terms over the steps."""
-    one, two = st.columns(2)
-    with one:
-        chart(
-            panels.confidence_figure(outcome, bundle.about["class_names"]),
-            "confidence",
-            "Probability of the target class over the steps.",
-        )
-    with two:
-        figure = panels.distance_figure(outcome, bundle.reference, layer)
-        chart(figure, "distance", f"Squared distance from the target's clean mixture in {layer} over the steps.")
 
 
 def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:

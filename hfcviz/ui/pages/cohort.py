@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from hfcviz.figure_sets import cohort_labels
 from hfcviz.ui import cohort_tables, cohort_views, state, views
 
 bundle = state.bundle()
@@ -20,17 +21,20 @@ if judged is None:
 cohort_tables.guarded(cohort_tables.live, bundle)
 cohort_tables.progress_and_message()
 if judged is not None:
-    labels = cohort_tables.role_names(judged)
+    labels = cohort_labels(judged)
     cohort_tables.about(judged)
     cohort_tables.table(judged, labels)
     with views.side_by_side():
         left, right = st.container(key="wide_cohort"), st.container(key="side_selection")
     with left:
         st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
-        cohort_views.scatter(judged, labels)
+        cohort_views.scatter(judged, bundle, labels)
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
+    with st.expander("Every held-out scan in a table"):
+        st.caption(cohort_views.HELP["table"])
+        cohort_views.scans_table(judged, bundle, labels)
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
     st.subheader("Scores of one detector", help=cohort_views.HELP["scores"])

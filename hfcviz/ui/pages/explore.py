@@ -3,7 +3,8 @@
 import streamlit as st
 
 from hfcviz import panels
-from hfcviz.ui import controls, state, viewer, views
+from hfcviz.film import parting_line
+from hfcviz.ui import controls, feature_views, film, publishing, state, viewer, views
 from hfcviz.ui.method import explain
 from hfcviz.ui.run import watch
 
@@ -35,13 +36,13 @@ if outcome is not None:
         left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
     with left:
         st.subheader("Where the features lie", help=views.HELP["scatter"])
-        layer, method = views.layer_and_method(outcome)
-        views.scatter(outcome, bundle, layer, method)
+        feature_views.features(outcome, bundle)
     with right:
         st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
         views.chart(
             panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer."
         )
+        st.caption(parting_line(outcome))
         st.subheader("What the detectors say", help=views.HELP["detectors"])
         views.chart(
             panels.detector_figure(outcome),
@@ -50,10 +51,13 @@ if outcome is not None:
         )
 
     views.detector_table(outcome)
+    film.film(outcome, bundle)
     with st.expander("Scores and verdicts layer by layer"):
         views.layer_verdicts(outcome)
-    with st.expander("The attack step by step"):
-        views.steps(outcome, bundle, layer)
+    paper = st.expander("Figure for a paper", on_change="rerun", key="paper")
+    if paper.open:
+        with paper:
+            publishing.paper_figure(outcome, bundle, views.chart)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:

@@ -1,0 +1,138 @@
+"""A run repeated from its recipe, and what came of it compared with what the recipe's file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hfcviz.attacks import ATTACKS
+from hfcviz.bundle import BUNDLES, Bundle, open_bundle
+from hfcviz.outcome import Plan
+from hfcviz.penalties import HFC, PENALTIES
+from hfcviz.settings import InputError
+
+TOLERANCE = {"probability": 0.05, "score": 0.5, "linf": 1e-6}
+"""What may differ where bits do: a probability by so much; a score by this share of the range of the middle 90 % of clean scans plus its
+distance from the threshold; the largest change by rounding. Classes and verdicts may not.
+
+Other processors add up in another order, and where a gradient is nearly 0 its sign, and with it a step, goes the other way. Measured on
+five bundled scans with the widest instructions of one processor switched off: up to a quarter of the pixels differed, probabilities by at
+most 0.011, scores by at most 0.34 of that range, and no verdict. Another number of threads changed no bit of the pixels.
+"""
+SAME, WITHIN, DIFFERS = "same bits", "within tolerance", "differs"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number or word of a run: what the file says, what came now, and the verdict (SAME, WITHIN or DIFFERS)."""
+
+    what: str
+    then: Any
+    now: Any
+    verdict: str
+
+
+def plan_of(recipe: Mapping[str, Any]) -> Plan:
+    """The plan of a run's recipe; InputError where it is damaged or breaks a rule."""
+    try:
+        plan = recipe["plan"]
+        attack = ATTACKS[plan["attack_name"]].replace(**plan["attack"])
+        penalty = HFC(**plan["penalty"]) if plan["penalty"] is not None else None
+        if plan["penalty_name"] not in PENALTIES or not isinstance(plan["seed"], int) or plan["seed"] < 0:
+            raise KeyError(f"{plan['penalty_name']}, seed {plan['seed']}")
+        return Plan(plan["attack_name"], attack, plan["penalty_name"], penalty, plan["target"], plan["seed"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"The recipe must hold the plan of a run, but does not ({error}): make it again.") from error
+
+
+def bundle_of(recipe: Mapping[str, Any], named: str | None = None) -> Bundle:
+    """The bundle that is named, else the one that comes with hfcviz and has the network of the recipe."""
+    if named is not None:
+        return open_bundle(named)
+    model = recipe["model"]["name"] if "plan" in recipe else recipe["model"]
+    for bundle in BUNDLES.values():
+        if bundle.about["name"] == model:
+            return bundle
+    raise InputError(
+        f"The recipe is of the network {model}, which is none of hfcviz: name its bundle's folder with --bundle."
+    )
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was: each version, the weights, the cohort behind the detectors. Recipes of two runs."""
+    found = []
+    for what, key in (("the weights of the network", "model"), ("the cohort of the detectors", "detectors")):
+        if then[key]["sha256"] != now[key]["sha256"]:
+            found.append(f"{what} ({then[key]['sha256'][:8]} then, {now[key]['sha256'][:8]} now)")
+    old, new = then.get("versions", {}), now.get("versions", {})
+    found += [
+        f"{name} ({old.get(name)} then, {new.get(name)} now)"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]
+    return found
+
+
+def spreads(bundle: Bundle) -> dict[str, float]:
+    """{detector: the range of the middle 90 % of its scores of clean scans}."""
+    found = {}
+    for name, one in bundle.reference.detectors().items():
+        low, high = np.quantile(one.calibration_scores, (0.05, 0.95))
+        found[name] = float(high - low)
+    return found
+
+
+def compare(then: Mapping[str, Any], now: Mapping[str, Any], spread: Mapping[str, float]) -> list[Line]:
+    """Line by line, two reports (`outcome.report`): pixels of each version, classes and confidences, largest change, scores, verdicts.
+
+    spread: {detector: range of clean scans}, as `spreads` gives it.
+
+    Pixels have no tolerance of their own: where their digests differ, what follows from them tells whether it matters, so their line is
+    then WITHIN or DIFFERS as the worst of the others. InputError where `then` says nothing that could be compared.
+    """
+    lines = []
+    for version in ("clean", "adversarial"):
+        old, new = then.get(version), now[version]
+        if old:
+            lines.append(_exact(f"{version}: predicted", old["predicted"], new["predicted"]))
+            for name, chance in new["probabilities"].items():
+                what = f"{version}: probability of {name}"
+                lines.append(_near(what, old["probabilities"].get(name), chance, TOLERANCE["probability"]))
+    if "linf" in then:
+        lines.append(_near("largest change", then["linf"], now["linf"], TOLERANCE["linf"]))
+    for name, old in then.get("detectors", {}).items():
+        new = now["detectors"].get(name)
+        if new is None:
+            lines.append(Line(name, "judged", "missing", DIFFERS))
+            continue
+        for version in ("clean", "adversarial", "threshold"):
+            most = TOLERANCE["score"] * (spread[name] + abs(new[version] - new["threshold"]))
+            lines.append(_near(f"{name}: {version}", old[version], new[version], most))
+        lines.append(_exact(f"{name}: caught", old["caught"], new["caught"]))
+    if not lines:
+        raise InputError(
+            "The recipe's file must say what came of the run, but holds the recipe alone: name report.json."
+        )
+    worst = DIFFERS if any(line.verdict == DIFFERS for line in lines) else WITHIN
+    for role, digest in then.get("digests", {}).items():
+        fresh = now["digests"].get(role)
+        lines.insert(0, Line(f"{role}: pixels", digest[:8], fresh and fresh[:8], SAME if digest == fresh else worst))
+    return lines
+
+
+def verdict(lines: list[Line]) -> str:
+    """The worst of all."""
+    return next(kind for kind in (DIFFERS, WITHIN, SAME) if any(line.verdict == kind for line in lines))
+
+
+def _exact(what: str, then: Any, now: Any) -> Line:
+    return Line(what, then, now, SAME if then == now else DIFFERS)
+
+
+def _near(what: str, then: Any, now: float, most: float) -> Line:
+    if not isinstance(then, int | float):
+        return Line(what, then, now, DIFFERS)
+    return Line(what, then, now, SAME if then == now else WITHIN if abs(then - now) <= most else DIFFERS)

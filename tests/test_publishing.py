@@ -1,0 +1,50 @@
+"""The export dialog and the figure for a paper, without a browser."""
+
+from __future__ import annotations
+
+import pytest
+from test_app import app, button  # noqa: F401
+
+from hfcviz import chromium, publish
+from hfcviz.bundle import open_bundle
+
+
+def open_dialog(app, key: str = "depth"):  # noqa: F811
+    """A click on a figure's Export; gives the page with its dialog."""
+    return app.button(key=f"export.{key}").click().run()
+
+
+def test_every_figure_of_explore_has_its_export_and_nothing_is_rendered_before_it_is_asked_for(app, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(publish, "render", lambda *a: pytest.fail("a figure was rendered"))
+    keys = {one.key.removeprefix("export.") for one in app.button if (one.key or "").startswith("export.")}
+    assert keys == {"scan", "difference", "scatter", "depth", "detectors", "layers", "confidence", "distance"}
+    open_dialog(app)
+    assert not app.exception
+    labels = [one.label for one in app.get("download_button")]
+    assert labels.count("Figure (PDF)") == 1 and "Data (CSV)" in labels and "Recipe (JSON)" in labels
+
+
+def test_every_figure_of_the_cohort_has_its_export(app):  # noqa: F811
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    keys = {one.key.removeprefix("export.") for one in app.button if (one.key or "").startswith("export.")}
+    assert not app.exception and keys == {"cohort", "roc", "scores", "auc-map"}
+
+
+def test_without_a_chromium_the_dialog_says_how_to_get_one_and_the_rest_works(app, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
+    open_dialog(app)
+    assert any("PDF needs a Chromium" in info.value and chromium.HOW in info.value for info in app.info)
+    disabled = {one.label: one.proto.disabled for one in app.get("download_button")}
+    assert disabled["Figure (PDF)"] and not disabled["Data (CSV)"] and not disabled["Recipe (JSON)"]
+
+
+def test_the_figure_for_a_paper_has_panels_and_caption_and_its_own_export(app):  # noqa: F811
+    app.session_state["paper"] = True
+    app.run()
+    first = open_bundle().first
+    assert not app.exception
+    caption = next(one.value for one in app.code if "Small points" in one.value)
+    assert first.recipe["scan"]["name"] in caption and "eps 8/255" in caption
+    assert app.button(key="export.montage")
+    app.multiselect(key="paper.layers.brain2d").set_value([]).run()
+    assert any("got none" in info.value for info in app.info) and not app.exception
