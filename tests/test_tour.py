@@ -301,5 +301,5 @@ def test_all_figures_of_a_step_fit_one_screen_in_large_type(material):
     for step in TOUR:
         pictures = step.draw(material)
         for_a_class(pictures)
-        assert sum(picture.figure.layout.height for picture in pictures) <= 700
+        assert sum(picture.figure.layout.height for picture in pictures) <= 600
         assert all(picture.figure.layout.font.size >= 15 for picture in pictures)
