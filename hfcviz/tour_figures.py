@@ -54,7 +54,7 @@ def for_a_class(pictures: Sequence[Picture]) -> None:
     """Give the figures large type, and sizes with which all of them are on one screen."""
     for picture in pictures:
         figure = picture.figure
-        figure.update_layout(font_size=LETTERS, legend_font_size=LETTERS, height=330 if len(pictures) > 1 else 500)
+        figure.update_layout(font_size=LETTERS, legend_font_size=LETTERS, height=300 if len(pictures) > 1 else 500)
         figure.update_xaxes(tickfont_size=LETTERS, title_font_size=LETTERS)
         figure.update_yaxes(tickfont_size=LETTERS, title_font_size=LETTERS)
         figure.for_each_annotation(lambda note: note.update(font_size=LETTERS))

@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from hfcviz.bundle import BUNDLES
 
 SIZES = {"wide": 1440, "narrow": 820}
-PAGES = {"explore": "", "cohort": "cohort", "data": "data"}
+PAGES = {"explore": "", "tour": "tour?step=6", "glossary": "glossary", "cohort": "cohort", "data": "data"}
 TASKS = {name: bundle.title for name, bundle in list(BUNDLES.items())[1:]}
 TITLES = {"explore": "Explore", "cohort": "Cohort", "data": "Data & model"}
 

@@ -439,7 +439,6 @@ def test_a_run_under_way_does_not_reach_the_page_of_another_task(app):
     assert app.session_state["outcome"] is None and not app.exception and not app.info
 
 
-
 def marked(app: AppTest, name: str) -> set[str]:
     """Ids that the figure of this name marks."""
     import json

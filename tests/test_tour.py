@@ -21,6 +21,7 @@ from hfcviz.store import load_arrays
 from hfcviz.tour import BUNDLE, TOUR
 from hfcviz.tour_facts import direction, facts
 from hfcviz.tour_figures import Material, for_a_class, gather
+from hfcviz.ui import tour_views
 
 ROOT = Path(__file__).parent.parent
 PAGE = "hfcviz/ui/pages/tour.py"
@@ -68,7 +69,7 @@ def opened(app: AppTest) -> AppTest:
 
 
 def told(app: AppTest) -> str:
-    return "\n".join([app.header[0].value, *(one.value for one in app.markdown)])
+    return "\n".join([app.title[0].value, *(one.value for one in app.markdown)])
 
 
 def numbers(text: str) -> Iterator[float]:
@@ -81,7 +82,7 @@ def test_it_leads_from_the_first_step_to_the_last_and_back_without_a_network(app
     for number, step in enumerate(TOUR, 1):
         assert not app.exception
         assert app.selectbox(key="step").value == number and app.query_params["step"] in (str(number), [str(number)])
-        assert app.header[0].value == step.title.format(**known)
+        assert app.title[0].value == step.title.format(**known)
         assert step.text.format(**known) in told(app) and step.answer.format(**known) in told(app)
         assert len(app.get("plotly_chart")) in (1, 2)
         if number < len(TOUR):
@@ -90,7 +91,7 @@ def test_it_leads_from_the_first_step_to_the_last_and_back_without_a_network(app
     app.button(key="tour.back").click().run()
     assert app.selectbox(key="step").value == len(TOUR) - 1
     app.selectbox(key="step").set_value(3).run()
-    assert app.header[0].value == TOUR[2].title.format(**known)
+    assert app.title[0].value == TOUR[2].title.format(**known)
 
 
 @pytest.mark.parametrize(("asked", "number"), [("7", 7), ("99", 1), ("0", 1), ("x", 1), ("", 1)])
@@ -115,6 +116,8 @@ def test_it_shows_the_same_whatever_the_session_has_chosen_and_changes_nothing(a
         app.session_state["outcome"] = open_bundle(task).first
         app.session_state["scan"] = None
     app.session_state["chosen"] = frozenset({"test-0001"})
+    for kept in (tour_views.material, tour_views.numbers):
+        kept.clear()  # so that this session is the first to ask for them
     before = {name: app.session_state[name] for name in STATE}
     opened(app)
     for _ in TOUR[1:]:
@@ -274,14 +277,12 @@ def test_the_aucs_told_are_those_of_the_published_runs(bundle, known):
 
 
 def test_the_hidden_version_is_kept_for_its_step_and_the_frame_stays(material):
-    def scatter(number: int):
-        return TOUR[number - 1].draw(material)[-1].figure
-
-    for number in (1, 3, 4, 6):
-        assert any("HFC" in (trace.name or "") for trace in scatter(number).data) is (number == 6)
-        assert scatter(number).layout.xaxis.range == scatter(6).layout.xaxis.range
-        assert scatter(number).layout.yaxis.range == scatter(6).layout.yaxis.range
-    assert not any("PGD" in (trace.name or "") for trace in scatter(1).data)
+    scatters = {number: TOUR[number - 1].draw(material)[-1].figure for number in (1, 3, 4, 6)}
+    for number, figure in scatters.items():
+        assert any("HFC" in (trace.name or "") for trace in figure.data) is (number == 6)
+        assert figure.layout.xaxis.range == scatters[6].layout.xaxis.range
+        assert figure.layout.yaxis.range == scatters[6].layout.yaxis.range
+    assert not any("PGD" in (trace.name or "") for trace in scatters[1].data)
 
 
 def test_the_dots_are_the_aucs_with_their_intervals(material):
@@ -300,5 +301,5 @@ def test_all_figures_of_a_step_fit_one_screen_in_large_type(material):
     for step in TOUR:
         pictures = step.draw(material)
         for_a_class(pictures)
-        assert sum(picture.figure.layout.height for picture in pictures) <= 700
+        assert sum(picture.figure.layout.height for picture in pictures) <= 600
         assert all(picture.figure.layout.font.size >= 15 for picture in pictures)

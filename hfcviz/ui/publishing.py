@@ -75,6 +75,7 @@ def _dialog(figure: go.Figure, key: str, alt: str, view: Mapping[str, Any], cont
             KINDS[kind],
             type="primary",
             disabled=missing,
+            help="In the size above, in a light look whatever the theme of the app.",
             icon=":material/download:",
             on_click="ignore",
             key=f"export.file.{key}",
@@ -114,9 +115,19 @@ def _page() -> Page:
         )
         width, unit, dpi = presets.get(str(preset), page.width), "mm", page.dpi
         if preset == OWN:
-            width = st.number_input("Own width", value=120.0, format="%g", key="export.width", width=140, **KEEP)
+            width = st.number_input(
+                "Own width", value=120.0, format="%g", key="export.width", width=140, help=ABOUT["width"].help, **KEEP
+            )
             unit = (
-                st.segmented_control("Unit", ("mm", "px"), default="mm", key="export.unit", required=True, **KEEP)
+                st.segmented_control(
+                    "Unit",
+                    ("mm", "px"),
+                    default="mm",
+                    key="export.unit",
+                    required=True,
+                    help=ABOUT["unit"].help,
+                    **KEEP,
+                )
                 or "mm"
             )
         if page.format == "PNG" or unit == "px":

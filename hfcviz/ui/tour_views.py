@@ -14,7 +14,7 @@ KEY = "step"
 """Of the widget that holds the number of the step, counted from 1, and its name in the address."""
 LOOK = """<style>
 .stMainBlockContainer {padding-top: 4.5rem}
-.st-key-tour_title h2 {font-size: 2rem; line-height: 1.2; min-height: 2.6rem}
+.st-key-tour_title h1 {font-size: 2rem; line-height: 1.2; min-height: 2.6rem}
 .st-key-side_tour p {font-size: 1.3rem; line-height: 1.5}
 .st-key-side_tour [data-testid=stCaptionContainer] p {font-size: 1rem}
 </style>"""
@@ -85,7 +85,7 @@ def show(step: Step) -> None:
     known = numbers()
     st.html(LOOK)
     with st.container(key="tour_title"):
-        st.header(step.title.format(**known), anchor=False)
+        st.title(step.title.format(**known), anchor=False)
     with views.side_by_side():
         words, pictures = st.container(key="side_tour"), st.container(key="wide_tour")
     with words:
