@@ -35,4 +35,4 @@ check: setup-test
 bench: setup-test
 	@$(OURS) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/bench -r requirements-bench.txt
 	@PYTHON=$(OURS) scripts/find_chromium.sh --install >/dev/null || echo "hfcviz: no Chromium found, so neither scrolling nor exports can be measured"
-	@missed=0; for one in run reading scrolling exporting rivals; do $(OURS) -m benchmarks.$$one || missed=1; done; exit $$missed
+	@missed=0; for one in run reading scrolling answering exporting rivals; do $(OURS) -m benchmarks.$$one || missed=1; done; exit $$missed

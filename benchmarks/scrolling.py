@@ -91,15 +91,15 @@ def page() -> None:
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The address of a server that draws `page`; it ends with the block."""
+def served(app: str | None = None) -> Iterator[str]:
+    """The address of a server that draws `app`, a file of the project, by default `page`; it ends with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "page.py"
         script.write_text("from benchmarks.scrolling import page\n\npage()\n")
-        command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless=true"]
+        command = [sys.executable, "-m", "streamlit", "run", app or str(script), "--server.headless=true"]
         server = subprocess.Popen(
             [*command, f"--server.port={port}"],
             cwd=ROOT,

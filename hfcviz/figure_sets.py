@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import cohort_charts, layer_views, panels
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
+from hfcviz.film import make_film
+from hfcviz.film_figures import film_figure
 from hfcviz.grids import shown
 from hfcviz.montage import embeddings, montage
 from hfcviz.outcome import Outcome
@@ -68,6 +70,7 @@ def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progr
         "layers": lambda: panels.layer_figure(outcome),
         "confidence": lambda: panels.confidence_figure(outcome, names),
         "distance": lambda: panels.distance_figure(outcome, bundle.reference, layer),
+        "film": lambda: film_figure(make_film(outcome, bundle.reference, names, layer)),
     }
     return _made(makers, name)
 
@@ -82,9 +85,10 @@ RUN_FIGURES = (
     "layers",
     "confidence",
     "distance",
+    "film",
     "montage",
 )
-"""Those of every run; "planes" too, of a volume."""
+"""Those of every run; "planes" too, of a volume. The film plays as HTML; on paper stands its first frame."""
 COHORT_FIGURES = ("cohort", "roc", "scores", "auc-map")
 
 

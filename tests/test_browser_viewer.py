@@ -145,6 +145,9 @@ def test_scan_and_attack_take_turns_in_the_browser_alone(page):
 def test_on_a_narrow_page_pictures_keep_a_width_that_their_titles_need_and_lie_close(page):
     page.set_viewport_size({"width": 600, "height": 1200})
     page.wait_for_timeout(1500)
+    # Until the pictures of the old width are taken away.
+    page.wait_for_function("document.querySelector('[data-test-script-state=running]') === null", timeout=60_000)
+    page.wait_for_timeout(500)
     boxes = [one.bounding_box() for one in page.locator(".js-plotly-plot image").all()]
     assert min(box["width"] for box in boxes) > 120
     tops = sorted({round(box["y"]) for box in boxes})

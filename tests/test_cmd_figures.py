@@ -99,7 +99,7 @@ def test_a_published_cohorts_recipe_gives_its_figure(figures, tmp_path):
         (["--format", "eps"], "--format must be of pdf, svg, png, html"),
         (["--width", "wide"], "Page.width must be a number"),
         (["--width", "3mm"], "Page.width must be between 20 and 600 mm"),
-        (["--figures", "film", "--format", "html"], "--figures must be of scan, "),
+        (["--figures", "movie", "--format", "html"], "--figures must be of scan, "),
         (["--figures", "scatter", "--layers", "nowhere", "--format", "html"], "The layer of a figure must be one of"),
         (["--figures", "montage", "--methods", "LDA", "--format", "html"], "got LDA"),
     ],

@@ -14,7 +14,7 @@ from hfcviz.settings import InputError
 def made(spatial_dims: int = 2):
     one = case(spatial_dims)
     about = {"class_names": one.classifier.class_names}
-    return one.outcome, SimpleNamespace(reference=one.reference, about=about, affine_of=lambda name: None)
+    return one.outcome, SimpleNamespace(reference=one.reference, about=about, affine_of=lambda name: None, judged=None)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -40,7 +40,7 @@ def test_a_view_chooses_layer_and_plane():
 @pytest.mark.parametrize(
     ("name", "view", "words"),
     [
-        ("film", {}, "A figure must be one of scan, .*; got 'film'"),
+        ("movie", {}, "A figure must be one of scan, .*; got 'movie'"),
         ("scatter", {"layer": "nowhere"}, "The layer of a figure must be one of .*; got 'nowhere'"),
         ("scatter", {"method": "LDA"}, "The method of a figure must be one of PCA"),
         ("montage", {"layers": "fc"}, "The layers of a figure must be a list"),

@@ -45,11 +45,13 @@ def film(outcome: Outcome, bundle: Bundle) -> None:
             f".st-key-film_scroll .st-key-film_box {{flex: none; min-width: {NARROWEST}px}}</style>"
         )
         with st.container(key="film_scroll"), st.container(key="film_box"):
-            views.chart(figure, "film", ALT)
+            views.chart(figure, "film", ALT, view={"layer": layer})
         st.caption(_about(outcome, shown))
         if outcome.recipe["plan"]["penalty"] is not None:
             about = f"Squared distance from the target's clean mixture in {layer} over the steps."
-            views.chart(panels.distance_figure(outcome, bundle.reference, layer), "distance", about)
+            views.chart(
+                panels.distance_figure(outcome, bundle.reference, layer), "distance", about, view={"layer": layer}
+            )
 
 
 def _reel(outcome: Outcome, bundle: Bundle, layer: str) -> tuple[Film, go.Figure, list[str]]:

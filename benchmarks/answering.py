@@ -1,0 +1,93 @@
+"""Time from a person's action on the Explore page to its answer, in a real browser: `python -m benchmarks.answering`.
+
+The app is served on its bundled default and driven by Playwright; the clock is the browser's own, from the key or click to the
+frame after the one in which what was asked for stands on the page. Exit code 1 means that a median is above the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.scrolling import FLAGS, LIMIT, ROOT, served
+
+CLOCK = """what => {
+  const state = () => [...document.querySelectorAll(what)].map(one => one.outerHTML).join();
+  const before = state();
+  window.elapsed = 0;
+  const begin = () => {
+    const start = performance.now();
+    const look = () => {
+      if (state() && state() !== before) requestAnimationFrame(() => { window.elapsed = performance.now() - start; });
+      else setTimeout(look, 2);
+    };
+    look();
+  };
+  for (const kind of ['keydown', 'pointerdown']) window.addEventListener(kind, begin, {once: true, capture: true});
+}"""
+SCATTER = "[class*=st-key-scatter] .scatterlayer path.point"
+
+
+def timed(page: Any, what: str, act: Any, times: int, pause: int = 900) -> list[float]:
+    """Milliseconds from each `act()` to the change of what the selector names; the first is left out, as it warms up."""
+    found = []
+    for _ in range(times + 1):
+        page.evaluate(CLOCK, what)
+        act()
+        page.wait_for_function("window.elapsed > 0", timeout=60_000)
+        found.append(page.evaluate("window.elapsed"))
+        page.wait_for_timeout(pause)
+    return found[1:]
+
+
+def main() -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--times", type=int, default=7, help="each action (default 7)")
+    options = parser.parse_args()
+    search = subprocess.run(
+        [str(ROOT / "scripts" / "find_chromium.sh")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHON": sys.executable},
+    )
+    from playwright.sync_api import sync_playwright
+
+    rows = {}
+    with served("app.py") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=search.stdout.strip(), args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1440, "height": 1200})
+        page.goto(address)
+        page.locator(SCATTER).nth(100).wait_for(timeout=90_000)
+        page.wait_for_timeout(15_000)  # what warms up in the background is done
+        layer = page.get_by_role("slider", name="Layer, from input to output")
+        layer.focus()
+        rows["another layer"] = timed(page, SCATTER, lambda: layer.press("ArrowLeft"), min(options.times, 6))
+        kinds = ["t-SNE", "UMAP", "PCA"] * options.times
+        rows["another projection"] = timed(
+            page, SCATTER, lambda: page.get_by_text(kinds.pop(0), exact=True).first.click(), options.times
+        )
+        page.get_by_text("The attack as a film").click()
+        page.locator(".st-key-chart-film image").nth(3).wait_for(timeout=90_000)
+        page.wait_for_timeout(3000)
+        step = page.get_by_role("slider", name="Step of the attack")
+        step.focus()
+        words = ".st-key-chart-film .textpoint text"
+        rows["a step of the film"] = timed(page, words, lambda: step.press("ArrowRight"), options.times)
+        browser.close()
+    print(f"{'action':<20} {'median ms':>9} {'most ms':>8}  median at most {LIMIT} ms")
+    met = True
+    for name, found in rows.items():
+        middle = statistics.median(found)
+        met &= middle <= LIMIT
+        print(f"{name:<20} {middle:9.0f} {max(found):8.0f}  {'met' if middle <= LIMIT else 'MISSED'}")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
