@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from hfcviz.ui import state
+from hfcviz.ui import links, state
 
 PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
@@ -23,5 +23,9 @@ st.set_page_config(
 # Streamlit's own Stop only breaks off the drawing of the page; beside the Stop of a run it is taken for that one.
 st.html("<style>[data-testid=stStatusWidget] button {display: none}</style>")
 state.start()
-st.navigation(list(PAGES.values()), position="top").run()
+links.open_link()
+page = st.navigation(list(PAGES.values()), position="top")
+links.say()
+page.run()
 st.caption(NOTE)
+links.keep(page.url_path)

@@ -18,19 +18,19 @@ from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, judge
 from hfcviz.datasets import Dataset
 from hfcviz.evaluation import one_cohort
+from hfcviz.links import usual_run
 from hfcviz.models import Classifier
 from hfcviz.reference import shares
 from hfcviz.runs import in_255
 from hfcviz.settings import InputError, Progress
 from hfcviz.store import digest
 from hfcviz.study import LEAST, Study, Task
-from hfcviz.tables import MEASURES, grid_lines, paper_lines
+from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
 from hfcviz.ui import state
 from hfcviz.ui.run import computed, watch
 
 KEPT = 8
 """Live cohorts that stay on disk, the newest ones."""
-PAPER = "as in the paper"
 
 T = TypeVar("T")
 
@@ -58,19 +58,21 @@ def published(bundle: Bundle) -> Judged | None:
         return computed(
             "judged", digest_, "The detectors judge the cohort", lambda progress: judge(reference, progress=progress)
         )
-    known = bundle.reference.recipe
-    usual = known["attack_name"], in_255(known["attack"]["eps"])
+    usual = usual_run(bundle)
     sizes = list(dict.fromkeys(eps for _, eps in runs.names))
     with st.container(horizontal=True):
         eps = st.segmented_control(
             "Published runs at eps",
             sizes,
-            default=usual[1] if usual[1] in sizes else sizes[0],
+            default=usual[1],
             format_func=lambda eps: f"{eps:g}/255",
             key=f"cohort.eps.{bundle.name}",
             required=True,
+            persist_state="session",
         )
-        measure = st.segmented_control("Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True)
+        measure = st.segmented_control(
+            "Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True, persist_state="session"
+        )
     rows = [row for row in runs.rows if row["eps_255"] == eps]
     lines = paper_lines(rows) if measure == PAPER else grid_lines(rows, measure or "AUC")
     st.dataframe(
@@ -93,6 +95,7 @@ def published(bundle: Bundle) -> Judged | None:
         default=usual[0] if usual[0] in names else names[0],
         key=f"cohort.run.{bundle.name}.{eps}",
         required=True,
+        persist_state="session",
     )
     return _read(bundle.name, name or names[0], float(eps or sizes[0]))
 

@@ -37,7 +37,11 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
-        "Layer, from input to output", layers, value=layers[-1], key=f"cohort.layer.{len(layers)}.{layers[-1]}"
+        "Layer, from input to output",
+        layers,
+        value=layers[-1],
+        key=f"cohort.layer.{len(layers)}.{layers[-1]}",
+        persist_state="session",
     )
     methods = list(PROJECTIONS) if judged.features else ["PCA"]
     method = two.segmented_control(
@@ -46,6 +50,7 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         default="PCA",
         key=f"cohort.method.{len(methods)}",
         required=True,
+        persist_state="session",
         help=None
         if judged.features
         else "Of this published run only the PCA view is kept; evaluate it live for others.",
@@ -147,7 +152,12 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
 def scores(judged: Judged, labels: dict[str, str]) -> None:
     """Histogram and points of one detector's scores."""
     name = st.segmented_control(
-        "Detector", list(judged.scores), default=next(iter(judged.scores)), key="cohort.detector", required=True
+        "Detector",
+        list(judged.scores),
+        default=next(iter(judged.scores)),
+        key="cohort.detector",
+        required=True,
+        persist_state="session",
     )
     name = name or next(iter(judged.scores))
     figure = cohort_charts.score_strips(

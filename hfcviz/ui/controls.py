@@ -17,6 +17,7 @@ from hfcviz.store import digest
 from hfcviz.ui import state
 from hfcviz.ui.forms import settings_form
 
+RUN_KEY = "Mod+Enter"
 AUTOMATIC = "the most likely other class"
 
 
@@ -39,8 +40,13 @@ def sidebar(bundle: Bundle) -> Plan | None:
             st.error(str(error), icon=":material/error:")
             plan = None
         running = st.session_state.job is not None
+        st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
-        if st.button("Run", type="primary", width="stretch", disabled=not ready, icon=":material/play_arrow:"):
+        pressed = st.button(
+            "Run", type="primary", width="stretch", disabled=not ready, icon=":material/play_arrow:", shortcut=RUN_KEY
+        )
+        at_once = st.session_state.pop("at_once", False)  # a link names this result
+        if ready and (pressed or at_once):
             assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
@@ -87,6 +93,7 @@ def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
 def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
     # Everything the work needs is bound here, as the worker has no session of its own; but it loads the network itself.
     state.remember(scan)
+    st.session_state.running = (scan, plan)
     store, reference = state.store(), bundle.reference
     names = f"{plan.label('attack')} and {plan.label('hidden')}" if plan.penalty else plan.label("attack")
     return jobs.submit(

@@ -11,6 +11,7 @@ from hfcviz import jobs
 from hfcviz.settings import Progress
 
 T = TypeVar("T")
+STOP_KEY = "Esc"
 
 
 def watch(job: jobs.Job, key: str) -> None:
@@ -18,7 +19,14 @@ def watch(job: jobs.Job, key: str) -> None:
     bar, stop = st.columns([6, 1], vertical_alignment="center", wrap=False)
     # The button stands outside the fragment: a click that names a fragment is dropped while the whole page is drawn,
     # because a fragment is unknown until that drawing reaches it. This click interrupts the drawing instead.
-    stop.button("Stop", key=f"stop.{key}", icon=":material/stop_circle:", width="stretch", on_click=job.cancel)
+    stop.button(
+        "Stop",
+        key=f"stop.{key}",
+        icon=":material/stop_circle:",
+        width="stretch",
+        on_click=job.cancel,
+        shortcut=STOP_KEY,
+    )
     with bar:
         _progress(job)
 

@@ -128,6 +128,11 @@ def scan_of(scan_id: str) -> ChosenScan | None:
         return None
 
 
+def is_of_task(scan: ChosenScan) -> bool:
+    """Whether the scan comes with the task: never a file, nor a data set, of one's own."""
+    return scan.scan is None and bundle().source is not None and scan.name in bundle().reference.ids
+
+
 def use(scan: ChosenScan) -> None:
     """Go on to the Explore page with this scan."""
     st.session_state.scan = scan
