@@ -136,13 +136,22 @@ def live(bundle: Bundle) -> None:
         st.rerun()
 
 
-def progress_and_message() -> None:
-    """Below the expander, which would close if something came to stand above it."""
+def strip() -> None:
+    """What runs, how it ended, or where the numbers come from: below the expander, which would close if something came to
+    stand above it, and of one height, so that the tables stay where they are.
+    """
     message = st.session_state.cohort_job_message
-    if message is not None:
-        (st.error if message[0] == "error" else st.info)(message[1])
-    if st.session_state.cohort_job is not None:
-        watch(st.session_state.cohort_job, "cohort_job")
+    with st.container(key="strip_cohort"):
+        if st.session_state.cohort_job is not None:
+            watch(st.session_state.cohort_job, "cohort_job")
+        elif message is not None:
+            (st.error if message[0] == "error" else st.info)(message[1])
+        elif st.session_state.cohort is not None:
+            st.caption("Evaluated live, in this session only: the address of this page does not carry it.")
+        else:
+            st.caption(
+                "A published run. The address of this page opens it in another browser too, with what is selected."
+            )
 
 
 def _evaluated(classifier: Classifier, dataset: Dataset, study: Study, base: Path, progress: Progress) -> Judged:

@@ -16,8 +16,8 @@ from hfcviz.settings import InputError
 from hfcviz.store import digest
 from hfcviz.ui import state
 from hfcviz.ui.forms import settings_form
+from hfcviz.ui.run import RUN_KEY
 
-RUN_KEY = "Mod+Enter"
 AUTOMATIC = "the most likely other class"
 
 
@@ -42,7 +42,7 @@ def sidebar(bundle: Bundle) -> Plan | None:
         running = st.session_state.job is not None
         st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
-        pressed = st.button(
+        pressed = st.container(key="run_bar").button(
             "Run", type="primary", width="stretch", disabled=not ready, icon=":material/play_arrow:", shortcut=RUN_KEY
         )
         at_once = st.session_state.pop("at_once", False)  # a link names this result

@@ -64,12 +64,9 @@ def keep(page: str | None = None) -> None:
 
 
 def _explore(view: View) -> View:
-    bundle, job = state.bundle(), st.session_state.job
+    bundle = state.bundle()
     scan, plan = _subject()
-    first = bundle.first
-    if job is None and st.session_state.outcome is first and first is not None:
-        scan, plan = None, None
-    elif first is not None and scan == first.recipe["scan"]["name"]:
+    if bundle.first is not None and scan == bundle.first.recipe["scan"]["name"]:
         scan = None
     layers = bundle.about["layer_names"]
     layer, method = st.session_state.get("layer"), st.session_state.get("method")
@@ -90,10 +87,8 @@ def _subject() -> tuple[str | None, Plan | None]:
     if st.session_state.job is not None:
         scan, plan = st.session_state.running
     elif outcome is not None:
-        plan = plan_of(outcome.recipe["plan"])
-        scan = st.session_state.origins.get(outcome.recipe["scan"]["sha256"])
-        if scan is None and outcome is not state.bundle().first:
-            return OWN, plan
+        carried = state.is_first(outcome) or state.came_with_task(outcome)
+        return (outcome.recipe["scan"]["name"] if carried else OWN), plan_of(outcome.recipe["plan"])
     if scan is None:
         return None, plan
     return (scan.name if state.is_of_task(scan) else OWN), plan

@@ -11,7 +11,7 @@ from hfcviz import jobs
 from hfcviz.settings import Progress
 
 T = TypeVar("T")
-STOP_KEY = "Esc"
+RUN_KEY, STOP_KEY = "Mod+Enter", "Esc"
 
 
 def watch(job: jobs.Job, key: str) -> None:
