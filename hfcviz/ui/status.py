@@ -16,16 +16,15 @@ def strip(outcome: Outcome | None, reference: Reference, plan: Plan | None, scan
     """One of: what runs; how the last run ended; what has been chosen since; what is shown."""
     changed = outcome is not None and plan is not None and not controls.same_plan(plan, outcome.recipe)
     other = outcome is not None and scan is not None and scan.sha256 != outcome.recipe["scan"]["sha256"]
-    job = st.session_state.job
-    with st.container(key="strip_stale" if changed and not other and job is None else "strip", gap="small"):
+    job, said = st.session_state.job, st.session_state.job_message
+    with st.container(key="strip_stale" if changed and not other and not said and job is None else "strip", gap="small"):
         if job is not None:
             watch(job, "job")
             return
-        if st.session_state.job_message is not None:
-            kind, text = st.session_state.job_message
+        if said is not None:
+            kind, text = said
             (st.error if kind == "error" else st.info)(text)
-            if kind == "error":
-                return
+            return
         if outcome is None:
             return
         if other and scan is not None:

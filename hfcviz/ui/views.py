@@ -85,7 +85,10 @@ def detector_table(outcome: Outcome) -> None:
     table = pd.DataFrame(rows)
     roles = [labels[role] for role in outcome.roles]
     styled = table.style.map(
-        lambda cell: "color: #D55E00; font-weight: 600" if str(cell).endswith("caught") else "", subset=roles
+        lambda cell: (
+            "background-color: rgba(213, 94, 0, 0.22); font-weight: 600" if str(cell).endswith("caught") else ""
+        ),
+        subset=roles,
     )
     st.dataframe(
         styled.format({"threshold": "{:.4g}"}),
