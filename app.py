@@ -37,11 +37,11 @@ st.html(Path(__file__).parent / "hfcviz" / "ui" / "look.css")
 state.start()
 links.open_link()
 page = st.navigation(list(PAGES.values()), position="top")
-links.say()
+links.arrive(page.url_path)
 page.run()
 with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(NOTE, width="content")
     with st.popover("Keys", icon=":material/keyboard:", type="tertiary"):
         st.markdown(KEYS)
-links.keep(page.url_path)
+links.keep()
 warmup.start(state.bundle())

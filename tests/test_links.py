@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import BUNDLES
@@ -16,7 +20,11 @@ from hfcviz.links import LONGEST, OWN, View, from_query, numbered, plan_of, to_q
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import like_cohort
+from hfcviz.scans import Scan
 from hfcviz.tables import MEASURES
+from hfcviz.ui.state import ChosenScan
+
+APP = Path(__file__).parent.parent / "app.py"
 
 NAMES = [
     "task",
@@ -172,3 +180,65 @@ def test_a_result_tells_the_plan_that_it_was_made_from():
     plan = usual_plan(BUNDLES["brain2d"], "MIM", "none")
     plan = type(plan)("MIM", plan.attack.replace(step_size=3 / 255), "none", None, "healthy", 4)
     assert plan_of(plan.as_dict()) == plan
+
+
+# On the page
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch) -> AppTest:
+    monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
+    monkeypatch.chdir(APP.parent)
+    return AppTest.from_file(str(APP), default_timeout=120)
+
+
+def test_a_link_with_a_bad_value_is_one_sentence_and_the_rest_is_shown(app):
+    app.query_params.update({"layer": "layer2.0", "method": "UMAP", "attack.eps": "300"})
+    app.run()
+    assert [one.value for one in app.warning] == [
+        "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
+    ]
+    assert (
+        any(text.value.startswith("UMAP fitted") for text in app.caption) and app.session_state["layer"] == "layer2.0"
+    )
+    assert app.session_state["job"] is None and not app.exception and not app.error
+    assert app.query_params == {"layer": "layer2.0", "method": "UMAP"}
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert not app.warning
+
+
+def test_a_scan_of_ones_own_is_never_named_in_the_address(app):
+    app.run()
+    x = np.random.default_rng(0).random((1, 128, 128), dtype=np.float32)
+    own = ChosenScan(
+        "test-0001", x, scan=Scan(x, None, None, "test-0001")
+    )  # a file may be called as a scan of the task is
+    first = app.session_state["outcome"]
+    recipe = first.recipe | {"scan": {"name": own.name, "sha256": own.sha256}}
+    for key, value in {"scan": own, "origins": {own.sha256: own}, "outcome": replace(first, recipe=recipe)}.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    assert app.query_params == {"scan": "own"}
+    assert any("but not the scan, which is yours" in text.value for text in app.caption)
+
+
+def test_a_link_to_a_scan_of_someones_own_says_so_and_runs_nothing(app):
+    app.query_params.update({"scan": "own", "attack.steps": "5"})
+    app.run()
+    assert not app.exception and app.session_state["job"] is None
+    assert len(app.warning) == 1 and "links carry no scans" in app.warning[0].value
+    assert app.number_input(key="attack.PGD.brain2d.steps").value == 5
+
+
+def test_a_link_to_the_cohort_of_another_task_opens_on_its_run(app):
+    runs = BUNDLES["chest"].runs
+    eps = runs.names[-1][1]
+    app.query_params.update({"task": "chest", "eps": f"{eps:g}", "run": "MIM", "detector": "LID", "chosen": "0-9"})
+    given = dict(app.query_params)
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert not app.exception and not app.warning
+    assert app.session_state["bundle_name"] == "chest"
+    assert any(f"**MIM** at {eps:g}/255" in text.value for text in app.markdown)
+    assert app.session_state["chosen"] == frozenset(BUNDLES["chest"].reference.ids[:10])
+    assert app.query_params == given

@@ -21,7 +21,7 @@ LEFT_OUT = (
 
 
 def open_link() -> None:
-    """Turn a new session to the view that its address names; what cannot be used becomes a sentence for `say`."""
+    """Turn a new session to the view that its address names; what cannot be used becomes a sentence for `arrive`."""
     if "link_says" in st.session_state:
         return
     st.session_state.link_says = []
@@ -43,18 +43,17 @@ def open_link() -> None:
     st.session_state.at_once = view.scan != OWN and (view.plan is not None or st.session_state.scan is not first)
 
 
-def say() -> None:
-    """What of the address could not be used, until another page is opened."""
+def arrive(page: str) -> None:
+    """Note which page is drawn, by its url_path, and say what of the address could not be used, until another page is opened."""
+    if page != st.session_state.setdefault("link_page", page):
+        st.session_state.link_says = []
+    st.session_state.link_page = page
     for sentence in st.session_state.link_says:
         st.warning(sentence, icon=":material/link_off:")
 
 
-def keep(page: str | None = None) -> None:
-    """Write what is shown into the address; page: its url_path, and none within a fragment of it. Other pages keep their own."""
-    if page is not None:
-        if page != st.session_state.setdefault("link_page", page):
-            st.session_state.link_says = []
-        st.session_state.link_page = page
+def keep() -> None:
+    """Write what is shown into the address of the page; pages that PAGES lacks keep their own."""
     of_page = PAGES.get(st.session_state.get("link_page"))
     if of_page is None:
         return

@@ -17,7 +17,9 @@ def strip(outcome: Outcome | None, reference: Reference, plan: Plan | None, scan
     changed = outcome is not None and plan is not None and not controls.same_plan(plan, outcome.recipe)
     other = outcome is not None and scan is not None and scan.sha256 != outcome.recipe["scan"]["sha256"]
     job, said = st.session_state.job, st.session_state.job_message
-    with st.container(key="strip_stale" if changed and not other and not said and job is None else "strip", gap="small"):
+    with st.container(
+        key="strip_stale" if changed and not other and not said and job is None else "strip", gap="small"
+    ):
         if job is not None:
             watch(job, "job")
             return
