@@ -170,17 +170,17 @@ def test_all_text_has_the_contrast_of_wcag_aa(people, app_server, scheme):
 
 
 def test_a_narrow_screen_shows_everything_without_scrolling_sideways(people, app_server):
-    page = people[0]
-    for width in (1280, 820):
-        page.set_viewport_size({"width": width, "height": 1000})
-        opened(page, app_server)
-        for title in TITLES:
-            turn_to(page, title)
+    page = opened(people[0], app_server)
+    for title in TITLES:
+        turn_to(page, title)
+        for width in (1280, 820):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(500)
             wide = page.evaluate(
-                "[document.documentElement, document.querySelector('[data-testid=stMain]')].map(one => one.scrollWidth - one.clientWidth)"
+                """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+                    .map(one => one.scrollWidth - one.clientWidth)"""
             )
             assert wide == [0, 0], f"{title} at {width}"
             if title == "Explore":
                 box = page.get_by_role("button", name="Run").bounding_box()
                 assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 1000
-    page.set_viewport_size({"width": 1440, "height": 1000})
