@@ -1,8 +1,11 @@
 """The browser app: `make run`, or `streamlit run app.py`."""
 
+from pathlib import Path
+
 import streamlit as st
 
-from hfcviz.ui import state
+from hfcviz.ui import links, state, warmup
+from hfcviz.ui.run import RUN_KEY, STOP_KEY
 
 PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
@@ -18,14 +21,31 @@ PAGES = {
 
 NOTE = "hfcviz is for research and teaching. It is not a medical device and not for clinical use."
 
+KEYS = f"""
+| key | does |
+|---|---|
+| {RUN_KEY.replace("Mod", "Ctrl or Cmd")} | runs the attack, on the Explore page |
+| {STOP_KEY} | stops what runs |
+| arrow keys | move the slider that has the focus: layer, slice, zoom, step |
+| Tab, Shift+Tab | go to the next control, or back |
+| Space, Enter | press the button that has the focus |
+"""
+
 st.set_page_config(
     page_title="hfcviz",
     page_icon="assets/icon.png",
     layout="wide",
     menu_items={"About": f"How adversarial medical images hide in a network's features. {NOTE}"},
 )
-# Streamlit's own Stop only breaks off the drawing of the page; beside the Stop of a run it is taken for that one.
-st.html("<style>[data-testid=stStatusWidget] button {display: none}</style>")
+st.html(Path(__file__).parent / "hfcviz" / "ui" / "look.css")
 state.start()
-st.navigation(list(PAGES.values()), position="top").run()
-st.caption(NOTE)
+links.open_link()
+page = st.navigation(list(PAGES.values()), position="top")
+links.arrive(page.url_path)
+page.run()
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.caption(NOTE, width="content")
+    with st.popover("Keys", icon=":material/keyboard:", type="tertiary"):
+        st.markdown(KEYS)
+links.keep()
+warmup.start(state.bundle())

@@ -132,6 +132,11 @@ def _leave() -> None:
 atexit.register(_leave)
 
 
+def idle() -> bool:
+    """Whether nothing runs or waits."""
+    return _current is None and _queue.empty()
+
+
 def submit(work: Callable[[Progress], T], name: str) -> Job[T]:
     """Queue `work(progress)`; jobs run one at a time, in the order they were submitted."""
     global _worker

@@ -8,6 +8,7 @@ outliers next to the clean cloud.
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,7 +113,7 @@ class UMAP(Settings):
             raise InputError(
                 f"UMAP.neighbours must be less than the number of points ({len(z)}); got {self.neighbours}."
             )
-        with warnings.catch_warnings():
+        with _umap_turn, warnings.catch_warnings():
             # Of no concern to the reader: a seed makes UMAP run on one thread, and it warns about given neighbours
             # without an index.
             warnings.simplefilter("ignore")
@@ -139,6 +140,9 @@ class UMAP(Settings):
         )
         return Embedding(xy, ("UMAP 1", "UMAP 2"), note, False)
 
+
+_umap_turn = threading.Lock()
+"""umap-learn's compiled code ends the process where two threads enter it at once."""
 
 PROJECTIONS: dict[str, PCA | TSNE | UMAP] = {"PCA": PCA(), "t-SNE": TSNE(), "UMAP": UMAP()}
 

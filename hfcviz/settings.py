@@ -44,6 +44,16 @@ class Option:
     unit_name: str
     advanced: bool
 
+    def entered(self, value: Any) -> Any:
+        """The value as people enter it, in units of the field: eps 8/255 is 8.0."""
+        return round(float(value / self.unit), 10) if self.kind is float and value is not None else value
+
+    def stored(self, entered: Any, untouched: Any) -> Any:
+        """The value that people have entered; `untouched` to the last bit where that is what they see."""
+        if entered == self.entered(untouched):
+            return untouched
+        return entered * self.unit if self.kind is float and entered is not None else entered
+
     def check(self, value: Any) -> Any:
         """Return the value in the field's type, or raise InputError naming field, rule and value."""
         where = f"{self.owner}.{self.name}"

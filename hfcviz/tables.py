@@ -90,6 +90,8 @@ def paper_lines(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 MEASURES = {"AUC": "auc", "two-sided AUC": "two_sided", "TPR@90": "tpr90"}
 """What a grid can show: name for people, and column."""
+PAPER = "as in the paper"
+"""The name for people of the layout that `paper_lines` gives."""
 
 
 def grid_lines(rows: Sequence[Row], measure: str) -> list[dict[str, str]]:

@@ -24,6 +24,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
+# What is warmed up in the background would take the time of the tests.
+os.environ.setdefault("HFCVIZ_WARM", "0")
+
 # Machines that run tests are shared, and a slow one proves nothing about the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfcviz.attacks import Attack
 from hfcviz.settings import InputError, Settings, options, setting, silent
 
 
@@ -134,3 +135,12 @@ def test_options_tell_a_form_what_it_needs() -> None:
 def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     silent(0.5, "half")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_people_see_and_leave_is_stored_to_the_last_bit():
+    eps = next(one for one in options(Attack) if one.name == "eps")
+    assert any(n * (1 / 255) != n / 255 for n in range(256)), "or there is nothing to test"
+    for n in range(256):
+        assert eps.entered(n / 255) == n
+        assert eps.stored(float(n), n / 255) == n / 255
+    assert eps.stored(3.0, 8 / 255) == pytest.approx(3 / 255) and eps.entered(None) is None

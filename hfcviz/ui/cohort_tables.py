@@ -19,19 +19,19 @@ from hfcviz.cohort import Judged, judge
 from hfcviz.datasets import Dataset
 from hfcviz.evaluation import one_cohort
 from hfcviz.figure_sets import cohort_labels
+from hfcviz.links import usual_run
 from hfcviz.models import Classifier
 from hfcviz.reference import shares
 from hfcviz.runs import in_255
 from hfcviz.settings import InputError, Progress, help_of
 from hfcviz.store import digest
 from hfcviz.study import LEAST, Study, Task
-from hfcviz.tables import MEASURES, grid_lines, paper_lines
+from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
 from hfcviz.ui import state
 from hfcviz.ui.run import computed, watch
 
 KEPT = 8
 """Live cohorts that stay on disk, the newest ones."""
-PAPER = "as in the paper"
 SHOW = (
     "AUC: the chance that an attack scores above a clean or noisy scan. Two-sided: the larger of AUC and 1 - AUC. TPR@90: attacks "
     "caught when one in ten clean and noisy scans is flagged. As in the paper: AUC in %, without > with the constraint."
@@ -57,21 +57,27 @@ def published(bundle: Bundle) -> Judged | None:
         return computed(
             "judged", digest_, "The detectors judge the cohort", lambda progress: judge(reference, progress=progress)
         )
-    known = bundle.reference.recipe
-    usual = known["attack_name"], in_255(known["attack"]["eps"])
+    usual = usual_run(bundle)
     sizes = list(dict.fromkeys(eps for _, eps in runs.names))
     with st.container(horizontal=True):
         eps = st.segmented_control(
             "Published runs at eps",
             sizes,
-            default=usual[1] if usual[1] in sizes else sizes[0],
+            default=usual[1],
             format_func=lambda eps: f"{eps:g}/255",
             key=f"cohort.eps.{bundle.name}",
             required=True,
             help=help_of(Attack, "eps"),
+            persist_state="session",
         )
         measure = st.segmented_control(
-            "Show", [*MEASURES, PAPER], default="AUC", key="cohort.measure", required=True, help=SHOW
+            "Show",
+            [*MEASURES, PAPER],
+            default="AUC",
+            key="cohort.measure",
+            required=True,
+            help=SHOW,
+            persist_state="session",
         )
     rows = [row for row in runs.rows if row["eps_255"] == eps]
     lines = paper_lines(rows) if measure == PAPER else grid_lines(rows, measure or "AUC")
@@ -96,6 +102,7 @@ def published(bundle: Bundle) -> Judged | None:
         key=f"cohort.run.{bundle.name}.{eps}",
         required=True,
         help="The attack, with and without the constraint, that table and figures below are about.",
+        persist_state="session",
     )
     return _read(bundle.name, name or names[0], float(eps or sizes[0]))
 
@@ -148,13 +155,22 @@ def live(bundle: Bundle) -> None:
         st.rerun()
 
 
-def progress_and_message() -> None:
-    """Below the expander, which would close if something came to stand above it."""
+def strip() -> None:
+    """What runs, how it ended, or where the numbers come from: below the expander, which would close if something came to
+    stand above it, and of one height, so that the tables stay where they are.
+    """
     message = st.session_state.cohort_job_message
-    if message is not None:
-        (st.error if message[0] == "error" else st.info)(message[1])
-    if st.session_state.cohort_job is not None:
-        watch(st.session_state.cohort_job, "cohort_job")
+    with st.container(key="strip_cohort"):
+        if st.session_state.cohort_job is not None:
+            watch(st.session_state.cohort_job, "cohort_job")
+        elif message is not None:
+            (st.error if message[0] == "error" else st.info)(message[1])
+        elif st.session_state.cohort is not None:
+            st.caption("Evaluated live, in this session only: the address of this page does not carry it.")
+        else:
+            st.caption(
+                "A published run. The address of this page opens it in another browser too, with what is selected."
+            )
 
 
 def _evaluated(classifier: Classifier, dataset: Dataset, study: Study, base: Path, progress: Progress) -> Judged:

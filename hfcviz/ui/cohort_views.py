@@ -44,6 +44,7 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         value=layers[-1],
         key=f"cohort.layer.{len(layers)}.{layers[-1]}",
         help=HELP_ALSO["layer"],
+        persist_state="session",
     )
     methods = list(PROJECTIONS) if judged.features else ["PCA"]
     method = two.segmented_control(
@@ -52,6 +53,7 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
         default="PCA",
         key=f"cohort.method.{len(methods)}",
         required=True,
+        persist_state="session",
         help=HELP_ALSO["method"]
         if judged.features
         else "Of this published run only the PCA view is kept; evaluate it live for others.",
@@ -188,6 +190,7 @@ def scores(judged: Judged, labels: dict[str, str]) -> None:
         key="cohort.detector",
         required=True,
         help="Whose scores are shown.",
+        persist_state="session",
     )
     name = name or next(iter(judged.scores))
     figure = cohort_charts.score_strips(

@@ -16,6 +16,7 @@ from hfcviz.settings import InputError
 from hfcviz.store import digest
 from hfcviz.ui import state
 from hfcviz.ui.forms import settings_form
+from hfcviz.ui.run import RUN_KEY
 
 AUTOMATIC = "the most likely other class"
 
@@ -39,15 +40,19 @@ def sidebar(bundle: Bundle) -> Plan | None:
             st.error(str(error), icon=":material/error:")
             plan = None
         running = st.session_state.job is not None
+        st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
-        if st.button(
+        pressed = st.container(key="run_bar").button(
             "Run",
             type="primary",
             width="stretch",
             disabled=not ready,
             icon=":material/play_arrow:",
+            shortcut=RUN_KEY,
             help="Attack the scan without and with the constraint, and ask all detectors.",
-        ):
+        )
+        at_once = st.session_state.pop("at_once", False)  # a link names this result
+        if ready and (pressed or at_once):
             assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
@@ -94,6 +99,7 @@ def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
 def _submit(bundle: Bundle, scan: state.ChosenScan, plan: Plan) -> jobs.Job:
     # Everything the work needs is bound here, as the worker has no session of its own; but it loads the network itself.
     state.remember(scan)
+    st.session_state.running = (scan, plan)
     store, reference = state.store(), bundle.reference
     names = f"{plan.label('attack')} and {plan.label('hidden')}" if plan.penalty else plan.label("attack")
     return jobs.submit(

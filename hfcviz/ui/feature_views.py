@@ -12,7 +12,7 @@ from hfcviz.outcome import Outcome
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import linked, state
+from hfcviz.ui import linked, links, state
 from hfcviz.ui.run import computed
 
 HELP = {
@@ -26,6 +26,7 @@ HELP = {
 @st.fragment
 def features(outcome: Outcome, bundle: Bundle) -> None:
     """The scatter with its controls, what it is and is not evidence of, and the selected scans."""
+    links.keep()  # only this part is drawn again when its controls move
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         method = _method()
         shown = st.segmented_control(

@@ -43,10 +43,7 @@ def _widget(option: Option, value: Any, key: str, names: Sequence[str]) -> Any:
     if option.kind is int:
         return st.number_input(label, value=value, step=1, placeholder="no limit", **common)
     # No limits on the widget: it would clip in silence, where the settings say in a sentence what is wrong.
-    shown = None if value is None else round(float(value / option.unit), 10)
-    entered = st.number_input(label, value=shown, format="%g", placeholder="automatic", **common)
+    entered = st.number_input(label, value=option.entered(value), format="%g", placeholder="automatic", **common)
     if entered is None and not option.optional:
         return value
-    if entered == shown:
-        return value  # to the last bit, so that an untouched form is the same plan
-    return None if entered is None else entered * option.unit
+    return option.stored(entered, value)

@@ -11,6 +11,7 @@ from hfcviz import jobs
 from hfcviz.settings import Progress
 
 T = TypeVar("T")
+RUN_KEY, STOP_KEY = "Mod+Enter", "Esc"
 
 
 def watch(job: jobs.Job, key: str) -> None:
@@ -25,6 +26,7 @@ def watch(job: jobs.Job, key: str) -> None:
         width="stretch",
         on_click=job.cancel,
         help="Ends it after its present step; what was shown before stays.",
+        shortcut=STOP_KEY,
     )
     with bar:
         _progress(job)

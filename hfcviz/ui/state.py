@@ -132,6 +132,22 @@ def scan_of(scan_id: str) -> ChosenScan | None:
         return None
 
 
+def is_of_task(scan: ChosenScan) -> bool:
+    """Whether the scan comes with the task: never a file, nor a data set, of one's own."""
+    return scan.scan is None and bundle().source is not None and scan.name in bundle().reference.ids
+
+
+def is_first(outcome: Outcome) -> bool:
+    """Whether this is the result that comes with the task."""
+    return outcome is bundle().first
+
+
+def came_with_task(outcome: Outcome) -> bool:
+    """Whether this session made the outcome of a scan that comes with the task."""
+    origin = st.session_state.origins.get(outcome.recipe["scan"]["sha256"])
+    return origin is not None and is_of_task(origin)
+
+
 def use(scan: ChosenScan) -> None:
     """Go on to the Explore page with this scan."""
     st.session_state.scan = scan

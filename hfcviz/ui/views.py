@@ -9,12 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from hfcviz import exports, panels
-from hfcviz.bundle import Bundle
 from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
-from hfcviz.outcome import Outcome, Plan, attacked, report, role_labels
-from hfcviz.reference import Reference
-from hfcviz.ui import controls, publishing, state
+from hfcviz.outcome import Outcome, attacked, report, role_labels
+from hfcviz.ui import publishing, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,51 +100,6 @@ def headline(outcome: Outcome, names: tuple[str, ...], grid: Shown) -> str:
     return "; ".join(parts) + f". No {what} changes by more than {most}."
 
 
-def nothing_yet(bundle: Bundle, scan: state.ChosenScan | None) -> None:
-    """What to do where there is no result to show."""
-    steps = (
-        f"**{scan.name}** is chosen: press *Run* on the left, and its attacked versions, the features of every layer "
-        "and the detectors' verdicts appear here."
-        if scan is not None
-        else f"**{bundle.title}** has no first result to show. {bundle.note} Load an X-ray of your own, or that data set."
-    )
-    st.markdown(steps)
-    if scan is None:
-        st.page_link("hfcviz/ui/pages/data_model.py", label="Load a scan", icon=":material/radiology:")
-
-
-def message() -> None:
-    """What the last job had to say."""
-    found = st.session_state.job_message
-    if found is not None:
-        kind, text = found
-        (st.error if kind == "error" else st.info)(text)
-
-
-def status(outcome: Outcome, reference: Reference, plan: Plan | None, scan: state.ChosenScan | None) -> None:
-    """What is shown, and whether the controls have moved on."""
-    recipe = outcome.recipe
-    attack = recipe["plan"]["attack"]
-    shown = (
-        f"Shown: {recipe['scan']['name']}, eps {attack['eps'] * 255:.3g}/255, {attack['steps']} step{'s' * (attack['steps'] != 1)} of "
-        f"{attack['step_size'] * 255:.3g}/255, seed {recipe['plan']['seed']}."
-    )
-    if doubt := panels.caution(outcome, reference):
-        st.warning(doubt)
-    if scan is not None and scan.sha256 != recipe["scan"]["sha256"]:
-        # Not told by the name: one file with another window, slice or volume is another scan to the network.
-        name = recipe["scan"]["name"]
-        what = (
-            f"What is shown is the result of {name}"
-            if scan.name != name
-            else f"What is shown is an earlier result of {name}"
-        )
-        now = scan.name if scan.name != name else "the window, slice or volume that is now chosen"
-        st.info(f"{what}: press Run to attack {now}.", icon=":material/info:")
-    stale = plan is not None and not controls.same_plan(plan, recipe)
-    st.caption(shown + (" **The controls have changed since: press Run.**" if stale else ""))
-
-
 def detector_table(outcome: Outcome) -> None:
     """Score, threshold and verdict of every detector for every version."""
     labels, rows = role_labels(outcome), []
@@ -163,7 +116,10 @@ def detector_table(outcome: Outcome) -> None:
     table = pd.DataFrame(rows)
     roles = [labels[role] for role in outcome.roles]
     styled = table.style.map(
-        lambda cell: "color: #D55E00; font-weight: 600" if str(cell).endswith("caught") else "", subset=roles
+        lambda cell: (
+            "background-color: rgba(213, 94, 0, 0.22); font-weight: 600" if str(cell).endswith("caught") else ""
+        ),
+        subset=roles,
     )
     st.dataframe(
         styled.format({"threshold": "{:.4g}"}),

@@ -19,7 +19,7 @@ judged = st.session_state.cohort
 if judged is None:
     judged = cohort_tables.guarded(cohort_tables.published, bundle)
 cohort_tables.guarded(cohort_tables.live, bundle)
-cohort_tables.progress_and_message()
+cohort_tables.strip()
 if judged is not None:
     labels = cohort_labels(judged)
     cohort_tables.about(judged)

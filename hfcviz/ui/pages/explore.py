@@ -4,9 +4,8 @@ import streamlit as st
 
 from hfcviz import panels
 from hfcviz.film import parting_line
-from hfcviz.ui import controls, feature_views, film, publishing, state, viewer, views
+from hfcviz.ui import controls, feature_views, film, publishing, state, status, viewer, views
 from hfcviz.ui.method import explain
-from hfcviz.ui.run import watch
 
 bundle = state.bundle()
 finished = state.collect("job")  # before the controls are drawn, which know whether a job runs
@@ -18,18 +17,13 @@ names = bundle.about["class_names"]
 
 st.title("How an adversarial scan hides")
 if outcome is None:
-    views.nothing_yet(bundle, st.session_state.scan)
+    status.nothing_yet(bundle, st.session_state.scan)
 else:
     seen = state.seen(outcome)
-    st.markdown(views.headline(outcome, names, seen))
-if st.session_state.job is not None:
-    watch(st.session_state.job, "job")
-else:
-    views.message()
+    st.container(key="headline").markdown(views.headline(outcome, names, seen))
+status.strip(outcome, bundle.reference, plan, st.session_state.scan)
 
 if outcome is not None:
-    if st.session_state.job is None:
-        views.status(outcome, bundle.reference, plan, st.session_state.scan)
     viewer.viewer(outcome, seen, names, bundle.name)
 
     with views.side_by_side():
@@ -49,6 +43,7 @@ if outcome is not None:
             "detectors",
             "Percentile of each version's detector score among clean scans.",
         )
+        status.caution(outcome, bundle.reference)
 
     views.detector_table(outcome)
     film.film(outcome, bundle)

@@ -1,0 +1,158 @@
+"""The address of the page: a new session opens on what it says, and it is kept in step with what is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from hfcviz.detectors import DETECTORS
+from hfcviz.links import ALL_LAYERS, ONE_LAYER, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
+from hfcviz.outcome import Plan
+from hfcviz.settings import Settings, options
+from hfcviz.ui import controls, linked, state
+
+SHOWN = {ONE_LAYER: linked.ONE, ALL_LAYERS: linked.ALL}
+LEFT_OUT = (
+    "This link was made of a scan that is no part of the task, and links carry no scans: load it on the Data & model page, then "
+    "press Run. What is shown is the first result."
+)
+
+
+def open_link() -> None:
+    """Turn a new session to the view that its address names; what cannot be used becomes a sentence for `arrive`."""
+    if "link_says" in st.session_state:
+        return
+    st.session_state.link_says = []
+    query = st.query_params.to_dict()
+    if not query:
+        return
+    view, st.session_state.link_says = from_query(query)
+    if view.task != st.session_state.bundle_name:
+        state.choose(view.task)
+    first = st.session_state.scan
+    if view.scan == OWN:
+        st.session_state.link_says.append(LEFT_OUT)
+    elif view.scan is not None and (first is None or view.scan != first.name):
+        st.session_state.scan = state.scan_of(view.scan) or first
+    for key, value in _widgets(view).items():
+        st.session_state[key] = value
+    linked.select(view.chosen)
+    # On Explore, as if Run had been pressed, where the address names another result than the first.
+    st.session_state.at_once = view.scan != OWN and (view.plan is not None or st.session_state.scan is not first)
+
+
+def arrive(page: str) -> None:
+    """Note which page is drawn, by its url_path, and say what of the address could not be used, until another page is opened."""
+    if page != st.session_state.setdefault("link_page", page):
+        st.session_state.link_says = []
+    st.session_state.link_page = page
+    for sentence in st.session_state.link_says:
+        st.warning(sentence, icon=":material/link_off:")
+
+
+def keep() -> None:
+    """Write what is shown into the address of the page; pages that PAGES lacks keep their own."""
+    of_page = PAGES.get(st.session_state.get("link_page"))
+    if of_page is None:
+        return
+    query = to_query(of_page(View(st.session_state.bundle_name)))
+    if query != st.query_params.to_dict():
+        st.query_params.from_dict(query)
+
+
+def _explore(view: View) -> View:
+    bundle = state.bundle()
+    scan, plan = _subject()
+    if bundle.first is not None and scan == bundle.first.recipe["scan"]["name"]:
+        scan = None
+    layers = bundle.about["layer_names"]
+    layer, method = st.session_state.get("layer"), st.session_state.get("method")
+    return replace(
+        view,
+        scan=scan,
+        plan=None if plan == usual_plan(bundle) else plan,
+        layer=layer if layer in layers[:-1] else None,
+        method=None if method == "PCA" else method,
+        show=ALL_LAYERS if st.session_state.get("layers_shown") == linked.ALL else None,
+        chosen=_known(linked.chosen()),
+    )
+
+
+def _subject() -> tuple[str | None, Plan | None]:
+    """Scan and plan of what is being computed, else of what is shown, else of the controls."""
+    outcome, scan, plan = st.session_state.outcome, st.session_state.scan, st.session_state.get("plan")
+    if st.session_state.job is not None:
+        scan, plan = st.session_state.running
+    elif outcome is not None:
+        carried = state.is_first(outcome) or state.came_with_task(outcome)
+        return (outcome.recipe["scan"]["name"] if carried else OWN), plan_of(outcome.recipe["plan"])
+    if scan is None:
+        return None, plan
+    return (scan.name if state.is_of_task(scan) else OWN), plan
+
+
+def _cohort(view: View) -> View:
+    bundle, value = state.bundle(), st.session_state.get
+    view = replace(view, chosen=_known(linked.chosen()))
+    if value("cohort") is not None or not bundle.runs.names:
+        return view  # evaluated live: no link carries that
+    usual_name, usual_eps = usual_run(bundle)
+    keys = _cohort_keys(view.task)
+    eps = value(keys["eps"], usual_eps)
+    names = [name for name, size in bundle.runs.names if size == eps]
+    run = value(f"{keys['run']}.{eps}")
+    last = bundle.about["layer_names"][-1]
+    usual = {"layer": last, "method": "PCA", "measure": "AUC", "detector": next(iter(DETECTORS))}
+    changed: dict[str, Any] = {name: value(keys[name]) for name in usual if value(keys[name]) != usual[name]}
+    return replace(
+        view,
+        eps=None if eps == usual_eps else eps,
+        run=None if run == (usual_name if usual_name in names else names[0]) else run,
+        **changed,
+    )
+
+
+def _known(chosen: frozenset[str]) -> frozenset[str]:
+    """Scans of a data set of one's own that the cohort lacks are not carried."""
+    return chosen.intersection(state.bundle().reference.ids)
+
+
+def _cohort_keys(task: str) -> dict[str, str]:
+    """The keys of the Cohort page's widgets; that of the run still lacks its eps."""
+    layers = state.bundle().about["layer_names"]
+    return {
+        "eps": f"cohort.eps.{task}",
+        "run": f"cohort.run.{task}",
+        "measure": "cohort.measure",
+        "detector": "cohort.detector",
+        "layer": f"cohort.layer.{len(layers)}.{layers[-1]}",
+        "method": "cohort.method.3",
+    }
+
+
+def _widgets(view: View) -> dict[str, Any]:
+    """{key of a widget: what it shows}, for all that the view names."""
+    found: dict[str, Any] = {"layer": view.layer, "method": view.method}
+    found["layers_shown"] = None if view.show is None else SHOWN[view.show]
+    keys = _cohort_keys(view.task)
+    found |= {keys[name]: getattr(view, name) for name in ("eps", "measure", "detector", "layer", "method")}
+    eps = view.eps if view.eps is not None else usual_run(state.bundle())[1]
+    found[f"{keys['run']}.{eps}"] = view.run
+    if view.plan is not None:
+        plan = view.plan
+        found |= {"attack": plan.attack_name, "penalty": plan.penalty_name, "seed": plan.seed}
+        found[f"target.{view.task}"] = plan.target or controls.AUTOMATIC
+        found |= _entries(plan.attack, f"attack.{plan.attack_name}.{view.task}")
+        if plan.penalty is not None:
+            found |= _entries(plan.penalty, f"penalty.{plan.penalty_name}.{view.task}")
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _entries(settings: Settings, key: str) -> dict[str, Any]:
+    return {f"{key}.{one.name}": one.entered(getattr(settings, one.name)) for one in options(type(settings))}
+
+
+PAGES = {"": _explore, "cohort": _cohort, "data": lambda view: view}
+"""What the address of each page tells, by its url_path."""

@@ -1,0 +1,186 @@
+"""Links, keys, contrast, narrow screens and two people at once, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from test_browser import WAIT, fill, idle, shown
+
+TITLES = {"Explore": "How an adversarial", "Cohort": "Who notices", "Data & model": "Data & model"}
+"""How each page is called, and how its heading begins."""
+
+
+@pytest.fixture(scope="module")
+def browsers(chromium) -> Iterator[list]:
+    """Two people: contexts that share nothing."""
+    found = [chromium.new_context(viewport={"width": 1440, "height": 1000}) for _ in range(2)]
+    yield found
+    for context in found:
+        context.close()
+
+
+@pytest.fixture
+def people(browsers, app_server) -> Iterator[list]:
+    """A page of each, not yet on the app; the test fails if a console reports an error."""
+    complaints: list[str] = []
+    found = [context.new_page() for context in browsers]
+    for page in found:
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield found
+    for page in found:
+        page.close()
+    assert not complaints
+
+
+def opened(page, address: str):
+    page.goto(address)
+    page.wait_for_selector(".js-plotly-plot", timeout=WAIT)
+    idle(page)
+    return page
+
+
+def turn_to(page, title: str) -> None:
+    """Open a page by its link, and wait until all of it is there."""
+    page.get_by_role("link", name=title).first.click()
+    page.get_by_role("heading", level=1, name=re.compile(f"^{TITLES[title]}")).wait_for(timeout=WAIT)
+    idle(page)
+    page.wait_for_function(
+        "document.querySelector('[data-stale=true], [data-testid=stSkeleton]') === null", timeout=WAIT
+    )
+    page.wait_for_timeout(300)  # what was dimmed comes back gradually
+
+
+def run(page) -> None:
+    page.keyboard.press("Control+Enter")
+
+
+def figures(page) -> list:
+    """What the figures are drawn from: names, positions and what is selected of all traces."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].map(one => one.data.map(
+            trace => [trace.name, trace.x, trace.y, trace.z, trace.selectedpoints]))"""
+    )
+
+
+def test_a_link_opens_the_same_view_in_another_browser(people, app_server):
+    one, other = people
+    opened(one, f"{app_server}/?chosen=0-9")
+    slider = one.get_by_role("slider", name="Layer").first
+    slider.focus()
+    slider.press("ArrowLeft")
+    fill(one, "eps (n/255)", "2")
+    fill(one, "Steps", "3")
+    run(one)
+    made = re.compile(r"^Shown: .* eps 2/255, 3 steps")
+    one.get_by_text(made).wait_for(timeout=WAIT)
+    idle(one)
+    assert one.url.partition("?")[2] == "attack.eps=2&attack.steps=3&layer=layer4.0&chosen=0-9"
+    opened(other, one.url)
+    other.get_by_text(made).wait_for(timeout=WAIT)
+    idle(other)
+    assert shown(other) == shown(one) and other.url == one.url
+    assert figures(other) == figures(one)
+
+
+def test_two_people_run_at_once_and_each_sees_the_own_result(people, app_server):
+    for page, eps in zip(people, ("1", "3"), strict=True):
+        opened(page, app_server)
+        fill(page, "Steps", "4")
+        fill(page, "eps (n/255)", eps)
+    for page in people:
+        run(page)
+    for page, eps in zip(people, ("1", "3"), strict=True):
+        page.get_by_text(re.compile(rf"^Shown: .* eps {eps}/255, 4 steps")).wait_for(timeout=WAIT)
+        idle(page)
+        assert f"by more than {eps}/255" in shown(page)
+        assert page.url.partition("?")[2] == f"attack.eps={eps}&attack.steps=4"
+    assert figures(people[0]) != figures(people[1])
+
+
+def places(page) -> list[int]:
+    """The top of each of the upper figures in the window."""
+    tops = page.locator(".js-plotly-plot").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    return [round(top) for top in tops][:4]
+
+
+def test_nothing_jumps_while_keys_run_an_attack_and_stop_it(people, app_server):
+    page = opened(people[0], app_server)
+    before = places(page)
+    fill(page, "Steps", "900")
+    assert page.get_by_text("The controls have changed since").count() == 1
+    assert places(page) == before, "stale"
+    run(page)
+    page.get_by_text(re.compile(r"about \d+ s left")).wait_for(timeout=WAIT)
+    assert places(page) == before, "running"
+    page.keyboard.press("Escape")
+    page.get_by_text("Stopped:").wait_for(timeout=WAIT)
+    idle(page)
+    assert max(abs(now - then) for now, then in zip(places(page), before, strict=True)) <= 4, "stopped"
+    fill(page, "Steps", "3")
+    run(page)
+    page.get_by_text(re.compile(r"^Shown: .*, 3 steps")).wait_for(timeout=WAIT)
+    idle(page)
+    assert max(abs(now - then) for now, then in zip(places(page), before, strict=True)) <= 4, "done"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "rgb(r, g, b)", WCAG 2.2."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+# Left out: words within the cells of a heat map, which plotly sets in black or white, and letters on pictures, which have a shadow.
+FIGURE_TEXT = """() => [...document.querySelectorAll('.js-plotly-plot text')]
+    .filter(one => one.textContent.trim() && !one.closest('.heatmap-label, .hm') && getComputedStyle(one).textShadow === 'none')
+    .map(one => [one.textContent, getComputedStyle(one).fill])"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_the_contrast_of_wcag_aa(people, app_server, scheme):
+    page = people[0]
+    page.emulate_media(color_scheme=scheme)
+    opened(page, app_server)
+    ground = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert (luminance(ground) < 0.1) is (scheme == "dark")
+    weak, counted = [], 0
+    for title in TITLES:
+        turn_to(page, title)
+        found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response
+        counted += sum(len(rule["nodes"]) for rule in found["passes"])
+        weak += [
+            (title, node["html"][:200], node["any"][0]["message"])
+            for rule in found["violations"]
+            for node in rule["nodes"]
+        ]
+        in_figures = page.evaluate(FIGURE_TEXT)
+        counted += len(in_figures)
+        weak += [(title, text, fill) for text, fill in in_figures if contrast(fill, ground) < 4.5]
+    assert counted > 150
+    assert not weak
+
+
+def test_a_narrow_screen_shows_everything_without_scrolling_sideways(people, app_server):
+    page = opened(people[0], app_server)
+    for title in TITLES:
+        turn_to(page, title)
+        for width in (1280, 820):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(500)
+            wide = page.evaluate(
+                """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+                    .map(one => one.scrollWidth - one.clientWidth)"""
+            )
+            assert wide == [0, 0], f"{title} at {width}"
+            if title == "Explore":
+                box = page.get_by_role("button", name="Run").bounding_box()
+                assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 1000

@@ -1,0 +1,244 @@
+"""An address carries a view and nothing else: there and back again, in words and numbers of ours, and bad ones are sentences."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
+
+from hfcviz.attacks import ATTACKS
+from hfcviz.bundle import BUNDLES
+from hfcviz.detectors import DETECTORS
+from hfcviz.links import LONGEST, OWN, View, from_query, numbered, plan_of, to_query, usual_plan, usual_run
+from hfcviz.penalties import PENALTIES
+from hfcviz.projections import PROJECTIONS
+from hfcviz.reference import like_cohort
+from hfcviz.scans import Scan
+from hfcviz.tables import MEASURES
+from hfcviz.ui.state import ChosenScan
+
+APP = Path(__file__).parent.parent / "app.py"
+
+NAMES = [
+    "task",
+    "scan",
+    "attack",
+    "attack.eps",
+    "attack.steps",
+    "attack.step_size",
+    "attack.random_start",
+    "attack.loss",
+]
+NAMES += ["penalty", "penalty.layers", "penalty.widest", "target", "seed", "layer", "method", "show", "chosen"]
+NAMES += ["eps", "run", "measure", "detector"]
+
+
+def perhaps(*values: str) -> st.SearchStrategy:
+    return st.none() | st.sampled_from(values)
+
+
+@st.composite
+def views(draw) -> View:
+    task = draw(st.sampled_from(list(BUNDLES)))
+    bundle = BUNDLES[task]
+    ids, layers = bundle.reference.ids, bundle.about["layer_names"]
+    attack = draw(st.sampled_from(list(ATTACKS)))
+    usual = like_cohort(ATTACKS[attack], bundle.reference)
+    changes = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "eps": st.integers(0, 2550).map(lambda n: n / 10 * (1 / 255)),
+                "steps": st.integers(1, 1000),
+                "step_size": st.none() | st.integers(0, 255).map(lambda n: n * (1 / 255)),
+                "momentum": st.floats(0, 2).map(lambda value: round(value, 9)),
+                "random_start": st.booleans(),
+                "loss": st.sampled_from(["cross-entropy", "margin"]),
+            },
+        )
+    )
+    penalty_name = draw(st.sampled_from(list(PENALTIES)))
+    penalty = PENALTIES[penalty_name]
+    if penalty is not None:
+        some = draw(st.lists(st.sampled_from(layers), unique=True))
+        penalty = penalty.replace(layers=tuple(some), widest=draw(st.none() | st.integers(1, 9000)))
+    plan = usual_plan(bundle, attack, penalty_name)
+    plan = type(plan)(
+        attack,
+        usual.replace(**changes),
+        penalty_name,
+        penalty,
+        draw(perhaps(*bundle.about["class_names"])),
+        draw(st.integers(0, 2**31 - 1)),
+    )
+    run = draw(st.none() | st.sampled_from(bundle.runs.names))
+    eps = run and (None if run[1] == usual_run(bundle)[1] else run[1])
+    return View(
+        task=task,
+        scan=draw(perhaps(OWN) if bundle.source is None else perhaps(OWN, *ids)),
+        plan=None if plan == usual_plan(bundle) else plan,
+        layer=draw(perhaps(*layers)),
+        method=draw(perhaps(*PROJECTIONS)),
+        show=draw(perhaps("one", "all")),
+        chosen=draw(st.frozensets(st.sampled_from(ids))),
+        eps=eps,
+        run=run and run[0],
+        measure=draw(perhaps(*MEASURES)),
+        detector=draw(perhaps(*DETECTORS)),
+    )
+
+
+@given(views())
+def test_a_view_comes_back_from_its_address(view):
+    address = urlencode(to_query(view))
+    query = {name: values[-1] for name, values in parse_qs(address, keep_blank_values=True).items()}
+    assert from_query(query) == (view, [])
+    assert len(address) < 2000
+
+
+TEXTS = st.text(max_size=30) | st.sampled_from(
+    ["", "none", "own", "PGD", "HFC", "-1", "0", "1e999", "nan", "1_0", "٣", "9" * 400, "1-", "5-3", "0-999999999", "3,,4", "true", "1.2.3"]
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=20), TEXTS))
+def test_whatever_stands_in_an_address_is_a_view_and_sentences(query):
+    view, refused = from_query(query)
+    assert all(sentence.strip().endswith(".") and "\n" not in sentence for sentence in refused)
+    again, none = from_query(to_query(view))
+    assert (again, none) == (view, [])
+
+
+def test_the_untouched_page_has_a_bare_address():
+    assert to_query(View()) == {}
+    assert to_query(View(plan=usual_plan(BUNDLES["brain2d"]))) == {}
+    assert from_query({}) == (View(), [])
+
+
+def test_what_cannot_be_used_is_left_out_and_the_rest_holds():
+    view, refused = from_query(
+        {"attack.eps": "300", "attack.steps": "7", "layer": "conv9", "method": "UMAP", "chosen": "3-5,x", "page": "2"}
+    )
+    assert (view.plan.attack.steps, view.plan.attack.eps, view.method) == (7, 8 / 255, "UMAP")
+    assert (view.layer, view.chosen) == (None, frozenset())
+    assert refused[0] == "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
+    assert [sentence.split(" must")[0] for sentence in refused] == ["Attack.eps", "layer", "chosen", "A link"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_without_end_is_one_sentence(name):
+    _, refused = from_query({name: "1," * LONGEST})
+    assert refused == [f"{name} must have at most {LONGEST} characters; got {2 * LONGEST}."]
+
+
+def test_no_text_but_our_own_words_gets_into_an_address():
+    words = {
+        OWN,
+        "none",
+        "one",
+        "all",
+        "true",
+        "false",
+        *ATTACKS,
+        *PENALTIES,
+        *PROJECTIONS,
+        *MEASURES,
+        *DETECTORS,
+        *BUNDLES,
+    }
+    bundle = BUNDLES["chest"]  # whose ids are names of files
+    words |= {"margin", *bundle.about["class_names"], *bundle.about["layer_names"]}
+    view = View("chest", OWN, chosen=frozenset(bundle.reference.ids[5:9]) | {bundle.reference.ids[0]}, layer="layer2.0")
+    query = to_query(view)
+    assert query == {"task": "chest", "scan": "own", "layer": "layer2.0", "chosen": "0,5-8"}
+    for value in query.values():
+        assert value in words or set(value) <= set(string.digits + "-,.")
+
+
+def test_a_link_names_no_scan_where_the_task_brings_no_images():
+    view, refused = from_query({"task": "chest", "scan": "3"})
+    assert view == View("chest") and refused[0].startswith("scan must not be in a link to Chest X-ray (pneumonia)")
+
+
+def test_scans_have_the_numbers_of_their_names_where_these_tell_them_apart():
+    assert numbered(["test-0003", "test-0010"]) == {"test-0003": 3, "test-0010": 10}
+    assert numbered(["a/1.png", "b/1.png"]) == {"a/1.png": 0, "b/1.png": 1}
+    assert numbered(["a1", "b2"]) == {"a1": 0, "b2": 1}
+    assert numbered(["a1", "a01"]) == {"a1": 0, "a01": 1}
+
+
+def test_a_result_tells_the_plan_that_it_was_made_from():
+    for task in ("brain2d", "brain3d"):
+        assert plan_of(BUNDLES[task].first.recipe["plan"]) == usual_plan(BUNDLES[task])
+    plan = usual_plan(BUNDLES["brain2d"], "MIM", "none")
+    plan = type(plan)("MIM", plan.attack.replace(step_size=3 / 255), "none", None, "healthy", 4)
+    assert plan_of(plan.as_dict()) == plan
+
+
+# On the page
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch) -> AppTest:
+    monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
+    monkeypatch.chdir(APP.parent)
+    return AppTest.from_file(str(APP), default_timeout=120)
+
+
+def test_a_link_with_a_bad_value_is_one_sentence_and_the_rest_is_shown(app):
+    app.query_params.update({"layer": "layer2.0", "method": "UMAP", "attack.eps": "300"})
+    app.run()
+    assert [one.value for one in app.warning] == [
+        "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
+    ]
+    assert (
+        any(text.value.startswith("UMAP fitted") for text in app.caption) and app.session_state["layer"] == "layer2.0"
+    )
+    assert app.session_state["job"] is None and not app.exception and not app.error
+    assert app.query_params == {"layer": "layer2.0", "method": "UMAP"}
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert not app.warning
+
+
+def test_a_scan_of_ones_own_is_never_named_in_the_address(app):
+    app.run()
+    x = np.random.default_rng(0).random((1, 128, 128), dtype=np.float32)
+    own = ChosenScan(
+        "test-0001", x, scan=Scan(x, None, None, "test-0001")
+    )  # a file may be called as a scan of the task is
+    first = app.session_state["outcome"]
+    recipe = first.recipe | {"scan": {"name": own.name, "sha256": own.sha256}}
+    for key, value in {"scan": own, "origins": {own.sha256: own}, "outcome": replace(first, recipe=recipe)}.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    assert app.query_params == {"scan": "own"}
+    assert any("but not the scan, which is yours" in text.value for text in app.caption)
+
+
+def test_a_link_to_a_scan_of_someones_own_says_so_and_runs_nothing(app):
+    app.query_params.update({"scan": "own", "attack.steps": "5"})
+    app.run()
+    assert not app.exception and app.session_state["job"] is None
+    assert len(app.warning) == 1 and "links carry no scans" in app.warning[0].value
+    assert app.number_input(key="attack.PGD.brain2d.steps").value == 5
+
+
+def test_a_link_to_the_cohort_of_another_task_opens_on_its_run(app):
+    runs = BUNDLES["chest"].runs
+    eps = runs.names[-1][1]
+    app.query_params.update({"task": "chest", "eps": f"{eps:g}", "run": "MIM", "detector": "LID", "chosen": "0-9"})
+    given = dict(app.query_params)
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert not app.exception and not app.warning
+    assert app.session_state["bundle_name"] == "chest"
+    assert any(f"**MIM** at {eps:g}/255" in text.value for text in app.markdown)
+    assert app.session_state["chosen"] == frozenset(BUNDLES["chest"].reference.ids[:10])
+    assert app.query_params == given
