@@ -24,7 +24,7 @@ run: setup
 
 test: setup-test
 	@PYTHON=$(OURS) scripts/find_chromium.sh --install >/dev/null || echo "hfcviz: no Chromium found, so browser tests skip (and fail where CI=true)"
-	@$(OURS) -m pytest $(ARGS)
+	@$(OURS) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-test
 	$(OURS) -m ruff check .
