@@ -45,7 +45,7 @@ links.arrive(page.url_path)
 page.run()
 with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(NOTE, width="content")
-    with st.popover("Keys", icon=":material/keyboard:", type="tertiary"):
+    with st.popover("Keys", icon=":material/keyboard:", type="tertiary", help="What the keyboard does."):
         st.markdown(KEYS)
 links.keep()
 warmup.start(state.bundle())

@@ -19,6 +19,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+LONG = (
+    "test_browser_links",
+    "test_browser",
+    "test_app",
+    "test_browser_viewer",
+    "test_evaluation",
+    "test_browser_tour",
+    "test_cli",
+    "test_film",
+)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-quic",
@@ -105,3 +115,8 @@ def _end_group(server: subprocess.Popen) -> None:
             server.wait(timeout=10)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that at the end no process works alone; the order within a file stays."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))

@@ -9,7 +9,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from test_browser import WAIT, fill, idle, shown
 
-TITLES = {"Explore": "How an adversarial", "Cohort": "Who notices", "Data & model": "Data & model"}
+from hfcviz.tour import TOUR
+
+TITLES = {
+    "Explore": "How an adversarial",
+    "Tour": TOUR[0].title.partition("{")[0],
+    "Cohort": "Who notices",
+    "Data & model": "Data & model",
+    "Glossary": "Glossary",
+}
 """How each page is called, and how its heading begins."""
 
 
@@ -46,7 +54,7 @@ def opened(page, address: str):
 def turn_to(page, title: str) -> None:
     """Open a page by its link, and wait until all of it is there."""
     page.get_by_role("link", name=title).first.click()
-    page.get_by_role("heading", level=1, name=re.compile(f"^{TITLES[title]}")).wait_for(timeout=WAIT)
+    page.get_by_role("heading", level=1, name=re.compile(f"^{re.escape(TITLES[title])}")).wait_for(timeout=WAIT)
     idle(page)
     page.wait_for_function(
         "document.querySelector('[data-stale=true], [data-testid=stSkeleton]') === null", timeout=WAIT
@@ -172,6 +180,7 @@ def test_all_text_has_the_contrast_of_wcag_aa(people, app_server, scheme):
 def test_a_narrow_screen_shows_everything_without_scrolling_sideways(people, app_server):
     page = opened(people[0], app_server)
     for title in TITLES:
+        page.set_viewport_size({"width": 1440, "height": 1000})
         turn_to(page, title)
         for width in (1280, 820):
             page.set_viewport_size({"width": width, "height": 1000})

@@ -323,7 +323,7 @@ def test_the_report_says_what_the_outcome_holds(dims):
     one, o = case(dims), case(dims).outcome
     names, told = one.classifier.class_names, report(case(dims).outcome, case(dims).classifier.class_names)
     assert set(told) == {
-        *("purpose", "clean", "adversarial", "target", "success", "linf", "linf_255", "detectors", "recipe"),
+        *("purpose", "clean", "adversarial", "target", "success", "linf", "linf_255", "detectors", "digests", "recipe"),
     }
     for part, row in (("clean", 0), ("adversarial", 3)):
         odds = np.exp(o.activations.logits[row].astype(float))

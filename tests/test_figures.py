@@ -159,7 +159,8 @@ def test_groups_lie_where_they_are_and_every_point_knows_its_scan():
     for group, trace in zip(groups, figure.data, strict=False):
         assert np.array_equal(np.column_stack([trace.x, trace.y]), group.xy)
         assert ([entry[0] for entry in trace.customdata], trace.name) == (group.ids, group.label)
-        assert "%{customdata}" in trace.hovertemplate
+        assert all(name in text for name, text in zip(group.ids, trace.hovertext, strict=True))
+        assert "%{hovertext}" in trace.hovertemplate
 
 
 def test_held_out_points_are_hollow_and_of_the_colour_of_their_class():

@@ -76,8 +76,8 @@ def test_the_numbers_of_the_caption_are_those_of_the_arrays(made):
     reference, plan = one.reference, one.plan
     held_out = ~reference.trains
     for index, name in enumerate(one.classifier.class_names):
-        train = min(montage.panels.SHOWN, int((reference.train_labels == index).sum()))
-        held = min(montage.panels.SHOWN // 2, int((reference.labels[held_out] == index).sum()))
+        train = min(montage.layer_views.SHOWN, int((reference.train_labels == index).sum()))
+        held = min(montage.layer_views.SHOWN // 2, int((reference.labels[held_out] == index).sum()))
         assert f"{name}, training (n = {train})" in text and f"{name}, held out (n = {held})" in text
     for label in ("noise", "PGD", "PGD+HFC"):
         assert f"{label}, 12/255 (n = {int(held_out.sum())})" in text
@@ -87,13 +87,13 @@ def test_the_numbers_of_the_caption_are_those_of_the_arrays(made):
     for role, label in (("attack", "PGD"), ("hidden", "PGD+HFC")):
         assert f"{chances[one.outcome.row(role)]:.1%} by {label}" in text
     assert f"a-b, {layers[0]}; c-d, {layers[1]}" in text and one.classifier.name in text and "random" in text
-    fitted = sum(min(montage.panels.SHOWN, count) for count in np.bincount(reference.train_labels))
+    fitted = sum(min(montage.layer_views.SHOWN, count) for count in np.bincount(reference.train_labels))
     assert re.search(rf"PCA fitted on {fitted} clean scans", text)
 
 
 def test_positions_that_are_known_are_not_computed_again(made, monkeypatch):
     one, layers, found, _ = made
-    monkeypatch.setattr(montage.panels, "embed_layer", None)
+    monkeypatch.setattr(montage.layer_views, "embed_layer", None)
     assert montage.embeddings(one.outcome, one.reference, layers, METHODS, lambda *pair: found[pair]) == found
 
 

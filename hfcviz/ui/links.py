@@ -11,7 +11,7 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.links import ALL_LAYERS, ONE_LAYER, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
 from hfcviz.outcome import Plan
 from hfcviz.settings import Settings, options
-from hfcviz.ui import controls, linked, state
+from hfcviz.ui import controls, linked, state, tour_views
 
 SHOWN = {ONE_LAYER: linked.ONE, ALL_LAYERS: linked.ALL}
 LEFT_OUT = (
@@ -25,7 +25,7 @@ def open_link() -> None:
     if "link_says" in st.session_state:
         return
     st.session_state.link_says = []
-    query = st.query_params.to_dict()
+    query = {name: value for name, value in st.query_params.to_dict().items() if name != tour_views.KEY}
     if not query:
         return
     view, st.session_state.link_says = from_query(query)
