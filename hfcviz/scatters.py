@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, DIM, SYMBOLS, dressed
+from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, dressed
 
 COLUMNS = 4
 """Panels in a row of `layer_grid`."""
@@ -85,7 +85,7 @@ def layer_grid(
         COLUMNS,
         subplot_titles=names,
         horizontal_spacing=0.012,
-        vertical_spacing=0.11 / rows + 0.02,
+        vertical_spacing=0.13 / rows + 0.02,
     )
     for place, (layer, (groups, own)) in enumerate(layers.items()):
         where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
@@ -95,8 +95,11 @@ def layer_grid(
         for trace in traces:
             named = trace.mode == "markers" and trace.name in {group.label for group in groups}
             figure.add_trace(trace.update(legendgroup=trace.name, showlegend=named and place == 0), **where)
-    figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, showline=True, mirror=True)
-    figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, showline=True, mirror=True)
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    frame = {"showline": True, "mirror": True, "linecolor": INK, "linewidth": 0.5}
+    figure.update_xaxes(**bare, **frame)
+    figure.update_yaxes(**bare, **frame)
+    figure.update_annotations(yshift=7, font={"size": 13})  # names of layers stand clear of their frames
     for place in range(len(names), rows * COLUMNS):
         figure.update_xaxes(visible=False, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
         figure.update_yaxes(visible=False, row=place // COLUMNS + 1, col=place % COLUMNS + 1)

@@ -19,7 +19,14 @@ from playwright.sync_api import Page, sync_playwright
 from hfcviz.bundle import BUNDLES
 
 SIZES = {"wide": 1440, "narrow": 820}
-PAGES = {"explore": "", "tour": "tour?step=6", "glossary": "glossary", "cohort": "cohort", "data": "data"}
+PAGES = {
+    "explore": "",
+    "layers": "?show=all",
+    "tour": "tour?step=6",
+    "glossary": "glossary",
+    "cohort": "cohort",
+    "data": "data",
+}
 TASKS = {name: bundle.title for name, bundle in list(BUNDLES.items())[1:]}
 TITLES = {"explore": "Explore", "cohort": "Cohort", "data": "Data & model"}
 
@@ -47,6 +54,13 @@ def main() -> None:
             for scheme in ("light", "dark"):
                 for size, width in SIZES.items():
                     page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 2300})
+                    page.goto(url)
+                    settle(page)
+                    page.get_by_text("The attack as a film").click()
+                    settle(page)
+                    page.locator("[class*=st-key-chart-film]").screenshot(
+                        path=args.folder / f"film-{scheme}-{size}.png"
+                    )
                     for name, path in PAGES.items():
                         page.goto(f"{url}/{path}")
                         settle(page)
@@ -55,7 +69,9 @@ def main() -> None:
                     for task, label in TASKS.items():
                         page.get_by_text(label, exact=True).click()
                         for name, title in TITLES.items():
+                            page.set_viewport_size({"width": SIZES["wide"], "height": 2300})  # narrow pages have a menu
                             page.get_by_role("link", name=title).first.click()
+                            page.set_viewport_size({"width": width, "height": 2300})
                             settle(page)
                             page.screenshot(path=args.folder / f"{task}-{name}-{scheme}-{size}.png")
                     page.close()

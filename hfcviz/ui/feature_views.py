@@ -156,7 +156,7 @@ def _selected(judged: Judged | None) -> None:
         st.caption(f"{len(chosen)} selected.")
         return
     rows = judged.places(chosen)
-    elsewhere = "" if len(rows) == len(chosen) else f", {len(chosen) - len(rows)} more of another cohort"
+    elsewhere = "" if len(rows) == len(chosen) else f", {len(chosen) - len(rows)} more that are not shown here"
     attack = judged.recipe["attack_name"]
     names = {"clean": "clean", "noise": "noise", "attack": attack, "hidden": f"{attack}+HFC"}
     parts = []
