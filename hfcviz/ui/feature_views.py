@@ -8,6 +8,7 @@ import streamlit as st
 from hfcviz import hovers, layer_views
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged
+from hfcviz.figure_sets import cohort_labels
 from hfcviz.outcome import Outcome
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
@@ -157,9 +158,7 @@ def _selected(judged: Judged | None) -> None:
         return
     rows = judged.places(chosen)
     elsewhere = "" if len(rows) == len(chosen) else f", {len(chosen) - len(rows)} more that are not shown here"
-    attack = judged.recipe["attack_name"]
-    names = {"clean": "clean", "noise": "noise", "attack": attack, "hidden": f"{attack}+HFC"}
-    parts = []
+    names, parts = cohort_labels(judged), []
     for role in judged.roles:
         verdicts = [judged.caught(name, role)[rows].mean() for name in judged.scores]
         if len(rows):
