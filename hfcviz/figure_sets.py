@@ -47,8 +47,11 @@ def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progr
             )
         seen = shown(outcome, affine=affine)
         options = {key: view[key] for key in ("names", "radiological", "changes", "zoom") if key in view}
-        window = tuple(view["window"]) if view.get("window") else None
-        return slices_figure(outcome, seen, names, view.get("index") or centre(seen), window=window, **options)
+        try:
+            window = tuple(view["window"]) if view.get("window") else None
+            return slices_figure(outcome, seen, names, view.get("index") or centre(seen), window=window, **options)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise InputError(f"The view of this figure's recipe is damaged ({error}): export it again.") from error
 
     def scatter() -> go.Figure:
         place = layer_views.embed_layer(outcome, bundle.reference, layer, PROJECTIONS[method], progress=progress)

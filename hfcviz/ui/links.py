@@ -14,6 +14,8 @@ from hfcviz.settings import Settings, options
 from hfcviz.ui import controls, linked, state
 
 SHOWN = {ONE_LAYER: linked.ONE, ALL_LAYERS: linked.ALL}
+STEP = "step"
+"""Of the tour, which reads it from the address by itself."""
 LEFT_OUT = (
     "This link was made of a scan that is no part of the task, and links carry no scans: load it on the Data & model page, then "
     "press Run. What is shown is the first result."
@@ -26,6 +28,7 @@ def open_link() -> None:
         return
     st.session_state.link_says = []
     query = st.query_params.to_dict()
+    query.pop(STEP, None)
     if not query:
         return
     view, st.session_state.link_says = from_query(query)
