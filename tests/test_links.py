@@ -253,8 +253,20 @@ def test_a_link_to_a_step_of_the_tour_opens_it_without_a_complaint(app):
 
 def test_a_link_runs_nothing_once_another_scan_was_chosen(app):
     app.query_params.update({"chosen": "5", "scan": "5"})
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert app.session_state["scan"].name == "test-0005"
     app.switch_page("hfcviz/ui/pages/data_model.py").run()
     next(one for one in app.button if (one.key or "").startswith("use.")).click().run()
     app.switch_page("hfcviz/ui/pages/explore.py").run()
     assert not app.exception and app.session_state["scan"].name != "test-0005"
     assert app.session_state["job"] is None
+
+
+def test_a_selection_that_no_detector_has_judged_says_so_without_numbers(app):
+    reference = BUNDLES["brain2d"].reference
+    name = next(one for one, trains in zip(reference.ids, reference.trains, strict=True) if trains)
+    app.query_params["chosen"] = str(int(name.removeprefix("test-")))
+    app.run()
+    assert app.session_state["chosen"] == {name} and not app.exception
+    assert any("judged none" in text.value for text in app.caption)
+    assert not any("nan" in str(one.value) for one in app.dataframe)

@@ -7,7 +7,7 @@ import streamlit as st
 from hfcviz.tour import BUNDLE, TOUR, Step
 from hfcviz.tour_facts import facts, last_layer
 from hfcviz.tour_figures import Material, for_a_class, gather
-from hfcviz.ui import links, publishing, state, views
+from hfcviz.ui import linked, links, publishing, state, views
 
 COUNT = len(TOUR)
 KEY = links.STEP
@@ -121,6 +121,7 @@ def _open_on_explore(step: Step) -> None:
             state.choose(BUNDLE)
         st.session_state.outcome = first
         st.session_state.layer, st.session_state.method = last_layer(first), step.method
+        st.session_state.layers_shown, st.session_state.job_message = linked.ONE, None
         st.switch_page("hfcviz/ui/pages/explore.py")
     if replaced := replaces():
         st.caption(replaced)
