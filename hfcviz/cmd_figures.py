@@ -139,7 +139,12 @@ def _published(recipe: dict[str, Any], bundle: Bundle) -> Judged:
     from hfcviz.runs import in_255
     from hfcviz.store import digest
 
-    eps = in_255(recipe["attack"]["eps"])
+    try:
+        eps = in_255(recipe["attack"]["eps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The recipe must hold the eps of its attack, but does not ({error}): make it again."
+        ) from None
     if (recipe["attack_name"], eps) in bundle.runs.names:
         judged = bundle.runs.load(recipe["attack_name"], eps)
         if digest(judged.recipe) == digest(recipe):
@@ -153,10 +158,13 @@ def _of_run(
     arguments: argparse.Namespace, outcome: Outcome, bundle: Bundle, figure: dict[str, Any] | None
 ) -> Iterator[Made]:
     from hfcviz.figure_sets import RUN_FIGURES, of_outcome
+    from hfcviz.film import recorded
     from hfcviz.outcome import report
 
     content = report(outcome, bundle.about["class_names"])
     names = list(RUN_FIGURES) + (["planes"] if outcome.x.ndim == 5 else [])
+    if not recorded(outcome):  # made before films were kept
+        names.remove("film")
     for name, view in _entries(arguments, figure, names):
         layer = f"-{view['layer']}" if "layer" in view else ""
 
@@ -199,7 +207,8 @@ def _entries(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, view) of each figure: that of the recipe, else all or those that flags name."""
     if figure is not None and arguments.figures is None:
-        if not isinstance(figure, dict) or not isinstance(figure.get("view"), dict):
+        known = isinstance(figure, dict) and isinstance(figure.get("view"), dict)
+        if not known or not isinstance(figure.get("name", ""), str):
             raise InputError("A figure's recipe must name it and its view, but does not: export it again.")
         names, base = [figure.get("name", "")], figure["view"]
     else:

@@ -140,6 +140,8 @@ def _scan_of(recipe: dict[str, Any], bundle: Bundle, arguments: argparse.Namespa
 
     try:
         name, wanted = recipe["scan"]["name"], recipe["scan"]["sha256"]
+        if not isinstance(name, str) or not isinstance(wanted, str):
+            raise TypeError("text")
     except (KeyError, TypeError) as error:
         raise InputError(f"The recipe must name its scan, but does not ({error} is missing): make it again.") from None
     arguments.scan = arguments.scan or _bundled(name, bundle)

@@ -26,6 +26,8 @@ View = Mapping[str, Any]
 
 def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progress: Progress = silent) -> go.Figure:
     """A figure of one scan's run. InputError for a name, layer or projection that is unknown."""
+    if name.startswith("tour-"):
+        raise InputError(f"The figure {name} is one of the guided tour: export it from the Tour page of the app.")
     names = bundle.about["class_names"]
     last = list(outcome.activations.layers)[-1]
     if name == "montage":
@@ -34,7 +36,7 @@ def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progr
         return montage(outcome, bundle.reference, names, layers, methods, found)
     layer = _one(view, "layer", list(outcome.activations.layers), last)
     method = _one(view, "method", list(PROJECTIONS), "PCA")
-    chosen = frozenset(view.get("selected", ()))
+    chosen = frozenset(_many(view, "selected", []))
     affine = bundle.affine_of(outcome.recipe["scan"]["name"])
 
     def planes() -> go.Figure:
@@ -45,8 +47,11 @@ def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progr
             )
         seen = shown(outcome, affine=affine)
         options = {key: view[key] for key in ("names", "radiological", "changes", "zoom") if key in view}
-        window = tuple(view["window"]) if view.get("window") else None
-        return slices_figure(outcome, seen, names, view.get("index") or centre(seen), window=window, **options)
+        try:
+            window = tuple(view["window"]) if view.get("window") else None
+            return slices_figure(outcome, seen, names, view.get("index") or centre(seen), window=window, **options)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise InputError(f"The view of this figure's recipe is damaged ({error}): export it again.") from error
 
     def scatter() -> go.Figure:
         place = layer_views.embed_layer(outcome, bundle.reference, layer, PROJECTIONS[method], progress=progress)
@@ -95,7 +100,7 @@ COHORT_FIGURES = ("cohort", "roc", "scores", "auc-map")
 def of_cohort(judged: Judged, name: str, view: View, *, progress: Progress = silent) -> go.Figure:
     """A figure of a judged cohort. InputError for a name, layer, projection or detector that is unknown."""
     labels = cohort_labels(judged)
-    chosen = judged.places(frozenset(view.get("selected", ())))
+    chosen = judged.places(frozenset(_many(view, "selected", [])))
     layer = _one(view, "layer", list(judged.layer_names), judged.layer_names[-1])
     method = _one(view, "method", list(PROJECTIONS), "PCA")
     detector = _one(view, "detector", list(judged.scores), next(iter(judged.scores)))

@@ -22,6 +22,8 @@ Other processors add up in another order, and where a gradient is nearly 0 its s
 five bundled scans with the widest instructions of one processor switched off: up to a quarter of the pixels differed, probabilities by at
 most 0.011, scores by at most 0.34 of that range, and no verdict. Another number of threads changed no bit of the pixels.
 """
+DAMAGED = (KeyError, TypeError, AttributeError)
+"""What a report of another shape gives, since its parts are read where they are needed."""
 SAME, WITHIN, DIFFERS = "same bits", "within tolerance", "differs"
 
 
@@ -41,7 +43,8 @@ def plan_of(recipe: Mapping[str, Any]) -> Plan:
         plan = recipe["plan"]
         attack = ATTACKS[plan["attack_name"]].replace(**plan["attack"])
         penalty = HFC(**plan["penalty"]) if plan["penalty"] is not None else None
-        if plan["penalty_name"] not in PENALTIES or not isinstance(plan["seed"], int) or plan["seed"] < 0:
+        seed = plan["seed"]
+        if plan["penalty_name"] not in PENALTIES or type(seed) is not int or not 0 <= seed < 2**31:
             raise KeyError(f"{plan['penalty_name']}, seed {plan['seed']}")
         return Plan(plan["attack_name"], attack, plan["penalty_name"], penalty, plan["target"], plan["seed"])
     except (KeyError, TypeError) as error:
@@ -49,10 +52,18 @@ def plan_of(recipe: Mapping[str, Any]) -> Plan:
 
 
 def bundle_of(recipe: Mapping[str, Any], named: str | None = None) -> Bundle:
-    """The bundle that is named, else the one that comes with hfcviz and has the network of the recipe."""
+    """The bundle that is named, else the one that comes with hfcviz; InputError where it has not the network of the recipe."""
+    try:
+        model = recipe["model"]["name"] if "plan" in recipe else recipe["model"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"The recipe must name its network, but does not ({error}): make it again.") from None
     if named is not None:
-        return open_bundle(named)
-    model = recipe["model"]["name"] if "plan" in recipe else recipe["model"]
+        found = open_bundle(named)
+        if found.about["name"] != model:
+            raise InputError(
+                f"--bundle must hold the network of the recipe, {model}; got {found.about['name']} of {named}."
+            )
+        return found
     for bundle in BUNDLES.values():
         if bundle.about["name"] == model:
             return bundle
@@ -62,7 +73,18 @@ def bundle_of(recipe: Mapping[str, Any], named: str | None = None) -> Bundle:
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is not as it was: each version, the weights, the cohort behind the detectors. Recipes of two runs."""
+    """What is not as it was: each version, the weights, the cohort behind the detectors. Recipes of two runs; InputError where the
+    first is damaged.
+    """
+    try:
+        return _changes(then, now)
+    except DAMAGED as error:
+        raise InputError(
+            f"The recipe must say what its run was made with, but does not ({error}): make it again."
+        ) from error
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
     for what, key in (("the weights of the network", "model"), ("the cohort of the detectors", "detectors")):
         if then[key]["sha256"] != now[key]["sha256"]:
@@ -91,8 +113,17 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], spread: Mapping[str
     spread: {detector: range of clean scans}, as `spreads` gives it.
 
     Pixels have no tolerance of their own: where their digests differ, what follows from them tells whether it matters, so their line is
-    then WITHIN or DIFFERS as the worst of the others. InputError where `then` says nothing that could be compared.
+    then WITHIN or DIFFERS as the worst of the others. InputError where `then` says nothing that could be compared, or is damaged.
     """
+    try:
+        return _compared(then, now, spread)
+    except DAMAGED as error:
+        raise InputError(
+            f"The report must say what came of the run, but is damaged ({error}): make it again."
+        ) from error
+
+
+def _compared(then: Mapping[str, Any], now: Mapping[str, Any], spread: Mapping[str, float]) -> list[Line]:
     lines = []
     for version in ("clean", "adversarial"):
         old, new = then.get(version), now[version]

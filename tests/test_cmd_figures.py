@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from test_cmd_reproduce import done  # noqa: F401
 from hfcviz import cmd_reproduce, panels
 from hfcviz.__main__ import main
 from hfcviz.bundle import open_bundle
-from hfcviz.outcome import load_outcome
+from hfcviz.outcome import load_outcome, save_outcome
 from hfcviz.projections import PROJECTIONS
 
 
@@ -134,3 +135,26 @@ def test_the_folder_of_an_evaluation_gives_figures_of_each_attack(figures, tmp_p
     assert code == 0, err
     names = {path.stem for path in (tmp_path / "figs").iterdir()}
     assert names == {"PGD-8-roc", "PGD-8-auc-map", "BIM-8-roc", "BIM-8-auc-map"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        ({"name": ["scatter"], "view": {}}, "must name it and its view"),
+        ({"name": "scatter", "view": {"selected": 5}}, "The selected of a figure must be a list of names"),
+        ({"name": "tour-1-1", "view": {}}, "export it from the Tour page"),
+    ],
+)
+def test_a_damaged_figure_in_a_recipe_is_one_sentence(figures, done, tmp_path, figure, words):  # noqa: F811
+    path = done / "mine.json"
+    path.write_text(json.dumps(json.loads((done / "report.json").read_text()) | {"figure": figure}))
+    code, _, err = figures(path, "--out", tmp_path / "figs", "--format", "html")
+    assert code == 2 and words in err and not (tmp_path / "figs").exists()
+
+
+def test_a_run_of_before_films_gives_all_its_other_figures(figures, done, tmp_path):  # noqa: F811
+    outcome = load_outcome(done / "outcome.npz")
+    save_outcome(replace(outcome, step_scores={}, step_depths={}), done / "outcome.npz")
+    code, _, err = figures(done, "--out", tmp_path / "figs", "--format", "html", "--methods", "PCA")
+    names = {path.stem for path in (tmp_path / "figs").glob("*.html")}
+    assert code == 0 and "depth" in names and "film" not in names, err

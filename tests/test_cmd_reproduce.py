@@ -83,6 +83,8 @@ def test_a_file_of_ones_own_needs_the_file_and_the_same_file(reproduce, attack, 
         ('{"recipe": {"attack_name": "PGD", "attack": {}, "model": "discs"}}', "repeat it by evaluate"),
         ('{"recipe": {"plan": {}, "scan": {}, "model": {"name": "unheard"}}}', "none of hfcviz: name its bundle"),
         ('{"recipe": {"plan": {}, "scan": {}, "model": {"name": "discs"}}}', "must hold the plan of a run"),
+        ('{"recipe": {"plan": {}, "scan": {}}}', "must name its network"),
+        ('{"recipe": {"plan": {}, "scan": {}, "model": "discs"}}', "must name its network"),
     ],
 )
 def test_a_broken_recipe_is_one_sentence_and_exit_code_2(reproduce, done, text, words):
@@ -91,6 +93,39 @@ def test_a_broken_recipe_is_one_sentence_and_exit_code_2(reproduce, done, text, 
     code, out, err = reproduce(path)
     assert code == 2 and words in err and not out
     assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        (("recipe", "plan", "seed"), 2**70),
+        (("recipe", "scan", "sha256"), 5),
+        (("recipe", "detectors"), {}),
+        (("clean",), 5),
+        (("clean", "probabilities"), []),
+        (("detectors", "GMM"), 5),
+        (("digests",), []),
+    ],
+)
+def test_a_damaged_part_of_a_report_is_one_sentence_and_exit_code_2(reproduce, done, part, value):
+    found = json.loads((done / "report.json").read_text())
+    *outer, last = part
+    holder = found
+    for name in outer:
+        holder = holder[name]
+    assert last in holder
+    holder[last] = value
+    path = done / "damaged.json"
+    path.write_text(json.dumps(found))
+    code, out, err = reproduce(path)
+    said = [line for line in err.splitlines() if "%" not in line]  # without the progress
+    assert code == 2 and not out
+    assert len(said) == 1 and "make it again" in said[0]
+
+
+def test_a_bundle_with_another_network_is_refused(reproduce, done):
+    code, _, err = reproduce(done / "report.json", "--bundle", "brain3d")
+    assert code == 2 and "--bundle must hold the network of the recipe" in err
 
 
 def test_a_file_that_is_not_there_is_one_sentence(reproduce, tmp_path):

@@ -242,3 +242,31 @@ def test_a_link_to_the_cohort_of_another_task_opens_on_its_run(app):
     assert any(f"**MIM** at {eps:g}/255" in text.value for text in app.markdown)
     assert app.session_state["chosen"] == frozenset(BUNDLES["chest"].reference.ids[:10])
     assert app.query_params == given
+
+
+def test_a_link_to_a_step_of_the_tour_opens_it_without_a_complaint(app):
+    app.query_params["step"] = "3"
+    app.switch_page("hfcviz/ui/pages/tour.py").run()
+    assert not app.exception and not app.warning
+    assert app.selectbox(key="step").value == 3 and app.query_params == {"step": "3"}
+
+
+def test_a_link_runs_nothing_once_another_scan_was_chosen(app):
+    app.query_params.update({"chosen": "5", "scan": "5"})
+    app.switch_page("hfcviz/ui/pages/cohort.py").run()
+    assert app.session_state["scan"].name == "test-0005"
+    app.switch_page("hfcviz/ui/pages/data_model.py").run()
+    next(one for one in app.button if (one.key or "").startswith("use.")).click().run()
+    app.switch_page("hfcviz/ui/pages/explore.py").run()
+    assert not app.exception and app.session_state["scan"].name != "test-0005"
+    assert app.session_state["job"] is None
+
+
+def test_a_selection_that_no_detector_has_judged_says_so_without_numbers(app):
+    reference = BUNDLES["brain2d"].reference
+    name = next(one for one, trains in zip(reference.ids, reference.trains, strict=True) if trains)
+    app.query_params["chosen"] = str(int(name.removeprefix("test-")))
+    app.run()
+    assert app.session_state["chosen"] == {name} and not app.exception
+    assert any("judged none" in text.value for text in app.caption)
+    assert not any("nan" in str(one.value) for one in app.dataframe)

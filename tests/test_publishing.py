@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from test_app import app, button  # noqa: F401
 
 from hfcviz import chromium, publish
 from hfcviz.bundle import open_bundle
+from hfcviz.tour import BUNDLE
+from hfcviz.ui import publishing
 
 
 def open_dialog(app, key: str = "depth"):  # noqa: F811
@@ -48,3 +52,26 @@ def test_the_figure_for_a_paper_has_panels_and_caption_and_its_own_export(app): 
     assert app.button(key="export.montage")
     app.multiselect(key="paper.layers.brain2d").set_value([]).run()
     assert any("got none" in info.value for info in app.info) and not app.exception
+
+
+def test_the_figure_for_a_paper_of_a_result_without_ready_maps_is_made_by_a_job(app):  # noqa: F811
+    app.session_state["outcome"] = replace(
+        open_bundle().first
+    )  # another result than the first, of which nothing is known
+    app.session_state["paper"] = True
+    app.run()
+    assert not app.exception and app.expander
+    app.session_state["paper_job"][1].wait(120)
+    app.run()
+    assert not app.exception
+    assert any("Small points" in one.value for one in app.code) and app.button(key="export.montage")
+
+
+def test_a_figure_of_the_tour_has_the_recipe_of_the_tours_result_whatever_is_shown(app, monkeypatch):  # noqa: F811
+    contents = {}
+    monkeypatch.setattr(publishing, "export", lambda figure, key, alt, view, content: contents.update({key: content}))
+    app.session_state["outcome"] = open_bundle("brain3d").first
+    app.switch_page("hfcviz/ui/pages/tour.py").run()
+    assert not app.exception
+    tours = {key: content() for key, content in contents.items() if key.startswith("tour-")}
+    assert tours and all(one["recipe"] == open_bundle(BUNDLE).first.recipe for one in tours.values())

@@ -138,6 +138,15 @@ def test_a_view_opens_on_explore_with_its_layer_and_method(app, number):
     assert any(text.value.startswith(f"{TOUR[number - 1].method} fitted") for text in app.caption)
 
 
+def test_a_view_opens_as_one_layer_without_the_message_of_an_earlier_run(app):
+    opened(app)
+    app.session_state["layers_shown"], app.session_state["job_message"] = "all layers", ("error", "It went wrong.")
+    app.run()
+    app.button(key="tour.open").click().run()
+    assert not app.exception and not app.error
+    assert app.segmented_control(key="layers_shown").value == "one layer"
+
+
 def test_it_says_what_opening_a_view_replaces(app):
     opened(app)
     assert not any("takes the place" in text.value or "let go" in text.value for text in app.caption)

@@ -90,7 +90,7 @@ def choose(name: str) -> None:
         scan_id, cohort = first.recipe["scan"]["name"], chosen.reference
         # Not by scan_of(): unpacking the whole data set would keep the first page waiting.
         scan = ChosenScan(scan_id, first.x[0], names[cohort.labels[cohort.ids.index(scan_id)]])
-    for slot in ("view", "cohort_view", "judged", "checks", "images_job"):
+    for slot in ("view", "cohort_view", "judged", "checks", "images_job", "paper_job"):
         if slot in st.session_state:
             st.session_state.pop(slot)[1].cancel()
     for key in ("job", "cohort_job"):
@@ -106,6 +106,7 @@ def choose(name: str) -> None:
     st.session_state.seen = None
     st.session_state.cohort = None
     st.session_state.chosen = frozenset()
+    st.session_state.at_once = False
 
 
 def has_images() -> bool:
@@ -152,6 +153,7 @@ def use(scan: ChosenScan) -> None:
     """Go on to the Explore page with this scan."""
     st.session_state.scan = scan
     st.session_state.job_message = None
+    st.session_state.at_once = False  # a link meant another scan
     st.switch_page("hfcviz/ui/pages/explore.py")
 
 

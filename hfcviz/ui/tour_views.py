@@ -7,10 +7,10 @@ import streamlit as st
 from hfcviz.tour import BUNDLE, TOUR, Step
 from hfcviz.tour_facts import facts, last_layer
 from hfcviz.tour_figures import Material, for_a_class, gather
-from hfcviz.ui import state, views
+from hfcviz.ui import linked, links, publishing, state, views
 
 COUNT = len(TOUR)
-KEY = "step"
+KEY = links.STEP
 """Of the widget that holds the number of the step, counted from 1, and its name in the address."""
 LOOK = """<style>
 .stMainBlockContainer {padding-top: 4.5rem}
@@ -98,7 +98,9 @@ def show(step: Step) -> None:
     for_a_class(drawn)
     with pictures:
         for number, picture in enumerate(drawn):
-            views.chart(picture.figure, f"tour-{TOUR.index(step) + 1}-{number + 1}", picture.alt)
+            # Not the default: what this session shows on Explore may be another result.
+            content = publishing.of_outcome(material().outcome, material().bundle.about["class_names"])
+            views.chart(picture.figure, f"tour-{TOUR.index(step) + 1}-{number + 1}", picture.alt, content=content)
             if picture.caption:
                 st.caption(picture.caption)
 
@@ -119,6 +121,7 @@ def _open_on_explore(step: Step) -> None:
             state.choose(BUNDLE)
         st.session_state.outcome = first
         st.session_state.layer, st.session_state.method = last_layer(first), step.method
+        st.session_state.layers_shown, st.session_state.job_message = linked.ONE, None
         st.switch_page("hfcviz/ui/pages/explore.py")
     if replaced := replaces():
         st.caption(replaced)
