@@ -11,9 +11,11 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.links import ALL_LAYERS, ONE_LAYER, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
 from hfcviz.outcome import Plan
 from hfcviz.settings import Settings, options
-from hfcviz.ui import controls, linked, state, tour_views
+from hfcviz.ui import controls, linked, state
 
 SHOWN = {ONE_LAYER: linked.ONE, ALL_LAYERS: linked.ALL}
+STEP = "step"
+"""Of the tour, which reads it from the address by itself."""
 LEFT_OUT = (
     "This link was made of a scan that is no part of the task, and links carry no scans: load it on the Data & model page, then "
     "press Run. What is shown is the first result."
@@ -25,7 +27,7 @@ def open_link() -> None:
     if "link_says" in st.session_state:
         return
     st.session_state.link_says = []
-    query = {name: value for name, value in st.query_params.to_dict().items() if name != tour_views.KEY}
+    query = {name: value for name, value in st.query_params.to_dict().items() if name != STEP}
     if not query:
         return
     view, st.session_state.link_says = from_query(query)
