@@ -142,12 +142,10 @@ def _path(one: Own) -> go.Scatter:
     return go.Scatter(
         x=one.path[:, 0],
         y=one.path[:, 1],
-        mode="lines+markers",
+        mode="lines",
         name=f"path of {one.label}",
         showlegend=False,
         line={"color": COLOURS[one.role], "width": 2},
-        marker={"size": 3},
-        unselected={"marker": {"opacity": 1}},
         hovertext=[f"{one.label}, step {step}" for step in range(len(one.path))],
         hovertemplate="%{hovertext}<extra></extra>",
     )

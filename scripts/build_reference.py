@@ -97,7 +97,7 @@ def main() -> None:
     report(numbers, len(reference.ids))
     outcome = first_result(bundle, reference, plan)
     maps, about = {}, {}
-    for name in ("t-SNE", "UMAP"):
+    for name in PROJECTIONS:
         for layer in classifier.layer_names:
             embedding = embed_layer(outcome, reference, layer, PROJECTIONS[name])
             maps[f"{name} {layer}"] = embedding.xy.astype(np.float32)

@@ -41,6 +41,8 @@ def test_chosen_scans_are_marked_in_every_role_and_the_others_dim(dims):
     figure = in_one_layer(dims, "block2", chosen)
     marked = 0
     for trace in figure.data:
+        if trace.mode == "lines":
+            continue
         if trace.customdata is None:
             assert trace.selectedpoints is None and trace.unselected.marker.opacity == 1, "the scan itself never dims"
             continue

@@ -68,7 +68,7 @@ def store() -> Store:
 def first_embeddings(name: str) -> dict[str, Embedding]:
     """The bundled positions of a bundle's first result: {"UMAP layer1.0": ...}."""
     arrays, about = load_arrays(_opened(name).folder / "embeddings.npz")
-    return {name: Embedding.of(xy, about[name], exact=False) for name, xy in arrays.items()}
+    return {name: Embedding.of(xy, about[name], exact=name.startswith("PCA ")) for name, xy in arrays.items()}
 
 
 def start() -> None:
