@@ -32,7 +32,9 @@ def lettered(panels: Sequence[Sequence[go.Figure]], rows: Sequence[str], columns
         for trace in one.data:
             drawn = copy.deepcopy(trace)
             # Small panels have no room for words in them and want small marks: letters, legend and caption say what is what.
-            drawn.update(mode=trace.mode.replace("+text", ""), marker_size=round(trace.marker.size * MARKS, 1))
+            drawn.update(mode=trace.mode.replace("+text", ""))
+            if trace.marker.size is not None:  # a path is a line alone
+                drawn.update(marker_size=round(trace.marker.size * MARKS, 1))
             listed = trace.showlegend is not False and bool(trace.name)
             drawn.update(legendgroup=trace.name, showlegend=listed and trace.name not in known)
             known |= {trace.name} if listed else set()

@@ -25,6 +25,7 @@ def browser():
 
 
 def test_without_a_chromium_there_is_one_sentence_that_says_how_to_get_it(monkeypatch, tmp_path):
+    chromium.close()  # one that an earlier test has left warm would serve
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
     assert chromium.find() is None
     with pytest.raises(
