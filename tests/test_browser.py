@@ -224,3 +224,32 @@ def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page
     idle(page)
     assert page.locator(".js-plotly-plot").count() >= 5 and scatter_points(page) > 300
     assert page.locator("[class*=st-key-scatter]").get_by_text("NORMAL, training").count() == 1
+
+
+def test_a_click_in_the_small_pictures_opens_its_layer_and_their_lasso_marks_every_layer(page):
+    page.get_by_text("all layers", exact=True).click()
+    grid = page.locator("[class*=st-key-grid]")
+    grid.locator(".subplot").nth(7).wait_for(timeout=WAIT)
+    idle(page)
+    grid.scroll_into_view_if_needed()
+    grid.locator(".js-plotly-plot").hover()
+    grid.locator("[data-title='Box Select']").click()
+    area = grid.locator(".nsewdrag").nth(7).bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.5, area["y"] + area["height"] * 0.6)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + area["height"] * 0.98, steps=6)
+    page.mouse.up()
+    page.get_by_text(re.compile(r"^\d+ selected: how many")).wait_for(timeout=WAIT)
+    idle(page)
+    marked = grid.locator(".js-plotly-plot").evaluate(
+        "one => one.data.filter(t => t.selectedpoints).map(t => t.selectedpoints.map(i => t.customdata[i][0]).sort().join())"
+    )
+    by_role = len(marked) // 8
+    assert any(marked) and all(marked[:by_role] == marked[k * by_role : (k + 1) * by_role] for k in range(8))
+    page.get_by_role("button", name="Let go").click()
+    page.get_by_text("Nothing is selected").wait_for(timeout=WAIT)
+    idle(page)
+    point = grid.locator(".subplot.x3y3 path.point").last.bounding_box()
+    page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.get_by_text("dimensions of layer2.0").wait_for(timeout=WAIT)
+    assert grid.count() == 0 and scatter_points(page) > 300
