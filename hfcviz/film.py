@@ -16,7 +16,7 @@ from hfcviz.scans import flat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VIEWS = 6
+VIEWS = 8
 """Layers whose PCA view has room in the film."""
 CLOUD = 150
 """Clean training scans of each class that a view is fitted on, the same as in the scatter of a layer; every second one is drawn."""
