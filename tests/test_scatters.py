@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bundles import case
 from sklearn.manifold import trustworthiness
+from streamlit.testing.v1 import AppTest
 
 from hfcviz import hovers
 from hfcviz.cohort import judge
@@ -82,11 +83,12 @@ def test_the_panels_axes_have_no_ticks_as_their_scales_differ():
     assert axes and all(not axis.showticklabels for axis in axes)
 
 
-def test_a_turned_and_mirrored_copy_is_turned_back_and_distances_stay():
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_a_turned_and_mirrored_copy_is_turned_back_and_distances_stay(mirror):
     draw = np.random.default_rng(0)
     first = draw.normal(size=(40, 2)) * [3, 1]
     angle = 1.1
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, -1])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, mirror])
     one, other = aligned([first, 5 * first @ turn + 7])
     np.testing.assert_allclose(one, first - first.mean(0), atol=1e-9)
     np.testing.assert_allclose(other, 5 * one, atol=1e-9)
@@ -152,3 +154,37 @@ def test_the_number_beside_the_picture_is_that_of_the_strip_over_depth():
     number = float(said.split("PGD ")[1].split(",")[0])
     assert number == pytest.approx(expected, abs=0.051 if abs(expected) < 100 else 0.51)
     assert f"all {o.activations.layers['block2'].shape[1]} dimensions of block2" in said
+
+
+def test_the_panels_lie_as_the_alignment_puts_them():
+    found, figure = in_all_layers(2)
+    expected = aligned([embedding.xy for embedding in found.values()])
+    o = case(2).outcome
+    own = len(next(iter(found.values())).xy) - len(o.roles) - sum(len(trace.linf) for trace in o.traces.values())
+    points = [trace for trace in figure.data if trace.name == "this scan: scan"]
+    assert len(points) == len(found)
+    for trace, xy in zip(points, expected, strict=True):
+        np.testing.assert_allclose([trace.x[0], trace.y[0]], xy[own], atol=1e-9)
+
+
+def test_the_scans_own_likelihood_is_minus_the_mixtures_score():
+    o = case(2).outcome
+    place = list(o.activations.layers).index("block2")
+    for role in o.roles:
+        text = hovers.of_outcome(o, role, case(2).classifier.class_names, "block2")
+        assert f"log-likelihood in block2: {-o.layer_scores['GMM'][place, o.row(role)]:.4g}" in text
+
+
+def test_a_widget_that_has_selected_stays_and_the_others_begin_anew():
+    def page():
+        import streamlit as st
+
+        from hfcviz.ui import linked
+
+        st.session_state.chosen = frozenset()
+        before = [linked.key(name) for name in ("one", "two")]
+        linked.select(["scan"], "one")
+        after = [linked.key(name) for name in ("one", "two")]
+        st.session_state.found = [old == new for old, new in zip(before, after, strict=True)]
+
+    assert AppTest.from_function(page).run().session_state["found"] == [True, False]
