@@ -66,6 +66,12 @@ class Judged:
         """(n,) bool: the score lies above the threshold."""
         return self.scores[detector][role] > self.thresholds[detector]
 
+    def shares_caught(self, rows: np.ndarray) -> dict[str, dict[str, float]]:
+        """{role: {detector: share}} of the scans in these rows, at least one, that each detector catches."""
+        return {
+            role: {name: float(self.caught(name, role)[rows].mean()) for name in self.scores} for role in self.roles
+        }
+
     def places(self, chosen: Set[str]) -> np.ndarray:
         """Rows of the chosen ids that are here, in order."""
         return np.array([row for row, name in enumerate(self.ids) if name in chosen], dtype=int)

@@ -68,6 +68,16 @@ def test_the_export_holds_the_chosen_scans_and_their_verdicts(judged):
     assert len(judged.table()) == len(judged.ids)
 
 
+def test_the_share_that_is_caught_counts_the_chosen_scans_alone(judged):
+    rows = np.array([0, 2, 3])
+    found = judged.shares_caught(rows)
+    assert list(found) == judged.roles
+    for role, by_detector in found.items():
+        for name, share in by_detector.items():
+            above = sum(judged.scores[name][role][row] > judged.thresholds[name] for row in rows)
+            assert share == pytest.approx(above / 3)
+
+
 def test_marks_lie_on_the_curves(judged):
     marks = selected_marks(judged, np.arange(len(judged.ids)))
     for name, found in marks.items():

@@ -161,10 +161,11 @@ def _selected(judged: Judged | None) -> None:
         st.caption(f"{len(chosen)} selected, of which the detectors here have judged none.")
         return
     elsewhere = "" if len(rows) == len(chosen) else f", {len(chosen) - len(rows)} more that are not shown here"
-    names, parts = cohort_labels(judged), []
-    for role in judged.roles:
-        verdicts = [judged.caught(name, role)[rows].mean() for name in judged.scores]
-        parts.append({"": names[role]} | dict(zip(judged.scores, (f"{share:.0%}" for share in verdicts), strict=True)))
+    names = cohort_labels(judged)
+    parts = [
+        {"": names[role]} | {name: f"{share:.0%}" for name, share in by_detector.items()}
+        for role, by_detector in judged.shares_caught(rows).items()
+    ]
     st.caption(f"{len(rows)} selected{elsewhere}: how many of them each detector catches.")
     st.dataframe(pd.DataFrame(parts), hide_index=True, alt="Share of the selected scans that each detector catches")
     st.page_link("hfcviz/ui/pages/cohort.py", label="See them on the Cohort page", icon=":material/groups:")
