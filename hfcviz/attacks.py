@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfcviz.gradients import Combine, smoothed, summed
 from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress, Settings, setting, silent
 
-Penalty = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
-"""`penalty(layers, target)` with layers {name: (N, C_l)} and target (N,) gives weighted terms {name: (N,)} to
-minimise.
+Penalty = Callable[[dict[str, Tensor], Tensor, Sequence[int]], dict[str, Tensor]]
+"""`penalty(layers, target, seeds)` with layers {name: (N, C_l)}, target (N,) and one seed a sample, for what a sample
+draws, gives weighted terms {name: (N,)} to minimise.
 """
 
 
@@ -116,6 +117,7 @@ def run(
     target: Tensor,
     *,
     penalty: Penalty | None = None,
+    combine: Combine = summed,
     seeds: int | Sequence[int] = 0,
     batch_size: int = 32,
     observe: Observer | None = None,
@@ -123,9 +125,10 @@ def run(
 ) -> Tensor:
     """Adversarial versions of x.
 
-    x: (N, C, *spatial) in [0, 1]; target: (N,) class indices; seeds: of the random start, one for all or one a
-    sample. Returns a tensor like x, within eps of x (L-inf) and within [0, 1]. A sample's result does not depend on
-    the others in x. Raises InputError when shapes, values, targets or seeds do not fit.
+    x: (N, C, *spatial) in [0, 1]; target: (N,) class indices; combine: how the attack's own loss and the terms of the
+    penalty make one direction; seeds: of the random start and of what a penalty draws, one for all or one a sample.
+    Returns a tensor like x, within eps of x (L-inf) and within [0, 1]. A sample's result does not depend on the others in
+    x. Raises InputError when shapes, values, targets or seeds do not fit.
     """
     x, count, classes = x.detach(), len(x), len(classifier.class_names)
     seeds = [seeds] * count if isinstance(seeds, int) else list(seeds)
@@ -145,7 +148,8 @@ def run(
             share = (rows.start + (rows.stop - rows.start) * step / attack.steps) / count
             progress(share, f"step {step} of {attack.steps}" + (f", scan {rows.stop} of {count}" if count > 1 else ""))
 
-        done[rows] = _descend(attack, classifier, x[rows], target[rows], penalty, seeds[rows], rows, observe, report)
+        some = x[rows], target[rows], penalty, combine, seeds[rows]
+        done[rows] = _descend(attack, classifier, *some, rows, observe, report)
     return done
 
 
@@ -155,6 +159,7 @@ def _descend(
     x: Tensor,
     target: Tensor,
     penalty: Penalty | None,
+    combine: Combine,
     seeds: Sequence[int],
     rows: slice,
     observe: Observer | None,
@@ -172,17 +177,14 @@ def _descend(
         logits, layers = classifier.features(images) if features_wanted else (classifier(images), {})
         terms = {attack.loss: LOSSES[attack.loss](logits, target)}
         if penalty is not None:
-            terms |= penalty(layers, target)
+            terms |= penalty(layers, target, seeds)
         return logits, layers, terms
 
     for step in range(attack.steps):
         report(step)
         moved = moved.detach().requires_grad_()
         logits, layers, terms = forward(diversified(moved, attack.diversity, generators))
-        # Summing over samples keeps them apart: each one's gradient is that of its own terms.
-        losses = list(terms.values())
-        total = losses[0].sum() if len(losses) == 1 else torch.stack(losses).sum()
-        (gradient,) = torch.autograd.grad(total, moved)
+        gradient = combine(terms, logits.argmax(1) == target, moved)
         with torch.no_grad():
             if observe is not None:
                 observe(rows, step, moved - x, logits, layers, terms)
@@ -231,20 +233,6 @@ def diversified(images: Tensor, chance: float, generators: Sequence[torch.Genera
             image = torch.nn.functional.pad(shrunk, margins)
         copies.append(image)
     return torch.stack(copies)
-
-
-def smoothed(gradient: Tensor, sigma: float) -> Tensor:
-    """The gradient (N, C, *spatial) filtered by a Gaussian of `sigma` pixels, cut at 2.5 sigma, along each spatial axis."""
-    if sigma == 0:
-        return gradient
-    reach = max(1, round(2.5 * sigma))
-    weights = torch.exp(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2).to(gradient)
-    weights = (weights / weights.sum()).view(1, 1, -1)
-    for axis in range(2, gradient.ndim):
-        lines = gradient.movedim(axis, -1)
-        rows = torch.nn.functional.conv1d(lines.reshape(-1, 1, lines.shape[-1]), weights, padding=reach)
-        gradient = rows.reshape(lines.shape).movedim(-1, axis)
-    return gradient
 
 
 def runner_up(logits: np.ndarray) -> np.ndarray:

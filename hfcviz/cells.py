@@ -5,7 +5,7 @@ A cell is one attack, penalty and eps: the pooled features of the attacked image
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from hfcviz.folders import patients_of
 from hfcviz.ledger import claim, kept
 from hfcviz.models import Classifier
 from hfcviz.penalties import FittedHFC
-from hfcviz.reference import TRAINING_SHARE, Reference, noisy, passes_of, scan_seeds, shares
+from hfcviz.protocol import LEAST, Task
+from hfcviz.reference import Reference, noisy, passes_of, scan_seeds, shares, training_part
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import Arrays
-from hfcviz.study import LEAST, Task
 
 BATCH = 32
 
@@ -48,18 +48,18 @@ def clean_of(task: Task, progress: Progress = silent) -> Clean:
 
 
 def constraint_of(task: Task, clean: Clean) -> FittedHFC | None:
-    """The constraint fitted on the clean training images, if the study asks for it."""
-    if "HFC" not in task.study.penalties:
+    """The constraint fitted on the clean training images, if the protocol asks for it."""
+    if "HFC" not in task.protocol.penalties:
         return None
-    return task.study.constraint.fit(clean.train, clean.train_labels, seed=task.study.seed)
+    return task.protocol.constraint.fit(clean.train, clean.train_labels, seed=task.protocol.seed)
 
 
 def cohort_of(
     task: Task, clean: Clean, carried: FittedHFC | None, name: str, eps: float, progress: Progress = silent
 ) -> Reference:
     """The cohort of one attack and eps; its detectors are trained on the plain version of that attack."""
-    test, attack = task.dataset.splits["test"], task.study.attack(name, eps)
-    targets, seeds = runner_up(clean.chosen.logits), scan_seeds(task.study.seed, len(clean.rows))
+    test, attack = task.dataset.splits["test"], task.protocol.attack(name, eps)
+    targets, seeds = runner_up(clean.chosen.logits), scan_seeds(task.protocol.seed, len(clean.rows))
     share = shares(progress, {"noise": 0.1, "attack": 0.4, "hidden": 0.5})
 
     def made(role: str, change: Callable[[slice, torch.Tensor, Progress], torch.Tensor], what: str) -> Any:
@@ -88,8 +88,8 @@ def cohort_of(
         "weights": task.classifier.digest,
         "attack_name": name,
         "attack": attack.as_dict() | {"step_size": attack.step},
-        "penalty": task.study.constraint.as_dict() if carried else None,
-        "seed": task.study.seed,
+        "penalty": task.protocol.constraint.as_dict() if carried else None,
+        "seed": task.protocol.seed,
         "test_scans": clean.counts["test_images"],
         "correct": clean.counts["correct"],
     }
@@ -101,7 +101,7 @@ def cohort_of(
         ids=ids,
         labels=test.y[clean.rows],
         targets=targets,
-        trains=_training_part(np.array(patients_of(test.ids))[clean.rows], task.study.seed),
+        trains=training_part(np.array(patients_of(test.ids))[clean.rows], task.protocol.seed),
         recipe=recipe,
         linf={role: linf for role, (_, linf) in cells.items()},
     )
@@ -127,25 +127,16 @@ def _attacked(
         progress(start / count, place)
         changed = change(few, x, heard)
         passes = passes_of(task.classifier)
-        parts.append(extract(task.classifier, changed, dropout_passes=passes, seed=task.study.seed))
+        parts.append(extract(task.classifier, changed, dropout_passes=passes, seed=task.protocol.seed))
         sizes.append((changed - x).flatten(1).abs().amax(1).numpy())
     return concatenate(parts), np.concatenate(sizes)
 
 
-def _training_part(patients: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) bool: the scans that train the detectors, whole patients (N,) at a time: else one would train and judge."""
-    trains = np.zeros(len(patients), dtype=bool)
-    for who in np.random.default_rng(seed).permutation(np.unique(patients)):
-        if trains.sum() < round(TRAINING_SHARE * len(trains)):
-            trains[patients == who] = True
-    return trains
-
-
 def _clean(task: Task, progress: Progress) -> Clean:
-    share, seed = shares(progress, {"train": 0.6, "val": 0.15, "test": 0.25}), task.study.seed
+    share, seed = shares(progress, {"train": 0.6, "val": 0.15, "test": 0.25}), task.protocol.seed
 
     def features(part: str, passes: int) -> Activations:
-        return concatenate(list(_extracted(task.classifier, task.dataset.splits[part], passes, seed, share(part))))
+        return features_of(task.classifier, task.dataset.splits[part], passes, seed, share(part))
 
     passes = passes_of(task.classifier)
     train, calibration, test = features("train", 0), features("val", passes), features("test", passes)
@@ -158,17 +149,20 @@ def _clean(task: Task, progress: Progress) -> Clean:
             f"{len(labels)} right: check model and data set."
         )
     # By chance and not the first ones: sets are often sorted by class.
-    rows = np.sort(np.random.default_rng(seed).permutation(right)[: task.study.limit])
+    rows = np.sort(np.random.default_rng(seed).permutation(right)[: task.protocol.limit])
     return Clean(train, task.dataset.splits["train"].y, calibration, test.take(rows), rows, counts)
 
 
-def _extracted(
-    classifier: Classifier, split: Split, passes: int, seed: int, progress: Progress
-) -> Iterator[Activations]:
+def features_of(
+    classifier: Classifier, split: Split, passes: int, seed: int, progress: Progress = silent
+) -> Activations:
+    """The features of a part's images, (N, ...), unpacked batch by batch; passes: of dropout, their masks chosen by seed."""
+    parts = []
     for start in range(0, len(split), 2 * BATCH):
         progress(start / len(split), "clean features")
         x = split.images(slice(start, start + 2 * BATCH))
-        yield extract(classifier, x, dropout_passes=passes, seed=seed)
+        parts.append(extract(classifier, x, dropout_passes=passes, seed=seed))
+    return concatenate(parts)
 
 
 def _to_arrays(clean: Clean) -> tuple[Arrays, dict[str, Any]]:

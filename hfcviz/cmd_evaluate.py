@@ -72,10 +72,10 @@ def perform(arguments: argparse.Namespace) -> None:
     from hfcviz.evaluation import all_rows, evaluate
     from hfcviz.ledger import write_text
     from hfcviz.models import load_model
-    from hfcviz.study import Study, Task
+    from hfcviz.protocol import Protocol, Task
     from hfcviz.tables import as_json, as_paper, write_tables
 
-    study = Study(
+    protocol = Protocol(
         tuple(_names(arguments.attacks)),
         tuple(_names(arguments.penalties)),
         tuple(eps),
@@ -89,7 +89,7 @@ def perform(arguments: argparse.Namespace) -> None:
     rows = []
     with shown_progress(sys.stderr, lines=40) as progress:
         try:
-            for found in evaluate(Task(classifier, dataset, study, arguments.out), progress=progress):
+            for found in evaluate(Task(classifier, dataset, protocol, arguments.out), progress=progress):
                 rows += found
                 names = write_tables(all_rows(arguments.out), arguments.out)
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcviz.metrics import bootstrap_interval, roc, two_sided
+from hfcviz.metrics import bootstrap_interval, roc, separation
 from hfcviz.projections import PCA, TSNE, UMAP, Embedding, project
 from hfcviz.reference import Reference
 from hfcviz.settings import InputError, Progress, silent
@@ -155,19 +155,11 @@ def compare(reference: Reference, *, progress: Progress = silent) -> list[dict[s
         }
         negatives = np.concatenate([scores["clean"], scores["noise"]])
         for role in [role for role in ("attack", "hidden") if role in parts]:
-            curve = roc(negatives, scores[role])
-            auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, scores[role])
-            tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, scores[role])
             layers = {
                 layer: roc(np.concatenate([by_layer["clean"][layer], by_layer["noise"][layer]]), own).auc
                 for layer, own in by_layer[role].items()
             }
-            rows.append(
-                {"detector": name, "role": role, "auc": curve.auc, "auc_low": auc[0], "auc_high": auc[1]}
-                | {"two_sided": two_sided(curve.auc)}
-                | {"tpr90": curve.tpr_at(0.1), "tpr90_low": tpr[0], "tpr90_high": tpr[1]}
-                | {"n": len(scores[role]), "negatives": len(negatives), "layers": layers}
-            )
+            rows.append({"detector": name, "role": role} | separation(negatives, scores[role]) | {"layers": layers})
     return rows
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hfcviz.cells import clean_of, cohort_of, constraint_of
 from hfcviz.cohort import judge
+from hfcviz.protocol import Task
 from hfcviz.reference import Reference, shares
 from hfcviz.runs import Runs, in_order, load_judged, rows_of, run_path, save_judged, without_features
 from hfcviz.settings import Progress, silent
-from hfcviz.study import Task
 from hfcviz.tables import Row
 
 
@@ -22,11 +22,11 @@ def evaluate(task: Task, *, progress: Progress = silent) -> Iterator[list[Row]]:
     """Yield the rows of each finished attack and eps, in order; all intermediate results stay in the task's folder.
 
     A row is one attack x penalty x eps x detector: see `runs.rows_of`. Memory grows with the batch and the pooled
-    features, not with the images of the cohort. Raises InputError before any work when model, data set, study and folder
+    features, not with the images of the cohort. Raises InputError before any work when model, data set, protocol and folder
     do not fit together.
     """
     task.check()
-    pairs = [(eps, attack) for eps in task.study.eps for attack in task.study.attacks]
+    pairs = [(eps, attack) for eps in task.protocol.eps for attack in task.protocol.attacks]
     share = shares(progress, {"clean": 0.05, **{str(place): 0.95 / len(pairs) for place in range(len(pairs))}})
     clean = clean_of(task, share("clean"))
     carried = constraint_of(task, clean)
@@ -38,21 +38,21 @@ def evaluate(task: Task, *, progress: Progress = silent) -> Iterator[list[Row]]:
             save_judged(path, without_features(judge(cohort, progress=cells("detectors", f"{name}: "))))
         judged = load_judged(path)
         part(1, f"{name} at {eps * 255:.10g}/255")
-        yield [row for row in rows_of(judged) if row["penalty"] in task.study.penalties]
+        yield [row for row in rows_of(judged) if row["penalty"] in task.protocol.penalties]
 
 
 def one_cohort(task: Task, *, progress: Progress = silent) -> Reference:
-    """The cohort of the study's first attack and eps, kept in the task's folder as by `evaluate`."""
+    """The cohort of the protocol's first attack and eps, kept in the task's folder as by `evaluate`."""
     task.check()
     share = shares(progress, {"clean": 0.2, "cells": 0.8})
     clean = clean_of(task, share("clean"))
-    name, eps = task.study.attacks[0], task.study.eps[0]
+    name, eps = task.protocol.attacks[0], task.protocol.eps[0]
     return cohort_of(task, clean, constraint_of(task, clean), name, eps, share("cells"))
 
 
 def judged_folder(task: Task) -> Path:
     """Where the judged cohorts of a task lie; those without a constrained version are kept apart."""
-    return task.folder / ("judged" if "HFC" in task.study.penalties else "judged-plain")
+    return task.folder / ("judged" if "HFC" in task.protocol.penalties else "judged-plain")
 
 
 def all_rows(folder: Path) -> list[Row]:

@@ -60,6 +60,26 @@ def two_sided(auc: float) -> float:
     return max(auc, 1 - auc)
 
 
+def separation(negatives: np.ndarray, positives: np.ndarray) -> dict[str, float]:
+    """How well scores (n,) of negatives and (m,) of positives are told apart: auc, auc_low, auc_high, two_sided, tpr90,
+    tpr90_low, tpr90_high, n (positives), negatives. Intervals are 95 % bootstrap intervals. Raises InputError as `roc`.
+    """
+    curve = roc(negatives, positives)
+    auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, positives)
+    tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, positives)
+    return {
+        "auc": curve.auc,
+        "auc_low": auc[0],
+        "auc_high": auc[1],
+        "two_sided": two_sided(curve.auc),
+        "tpr90": curve.tpr_at(0.1),
+        "tpr90_low": tpr[0],
+        "tpr90_high": tpr[1],
+        "n": len(positives),
+        "negatives": len(negatives),
+    }
+
+
 def bootstrap_interval(
     statistic: Callable[..., float], *samples: np.ndarray, n: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:

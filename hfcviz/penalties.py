@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -81,8 +82,8 @@ class FittedHFC:
     settings: HFC
     mixtures: dict[str, list[Mixture]]
 
-    def __call__(self, layers: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        """Terms {layer: (N,)} from pooled features {layer: (N, C_l)} and target classes (N,)."""
+    def __call__(self, layers: dict[str, Tensor], target: Tensor, seeds: Sequence[int] = ()) -> dict[str, Tensor]:
+        """Terms {layer: (N,)} from pooled features {layer: (N, C_l)} and target classes (N,); nothing is drawn by chance."""
         labels = target.unique().tolist()
         groups = [(label, target == label) for label in labels]
         terms = {}

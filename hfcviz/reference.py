@@ -165,6 +165,15 @@ def scan_seeds(seed: int, count: int) -> list[int]:
     return [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(count)]
 
 
+def training_part(patients: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) bool: the scans that train the detectors, whole patients (N,) at a time: else one would train and judge."""
+    trains = np.zeros(len(patients), dtype=bool)
+    for who in np.random.default_rng(seed).permutation(np.unique(patients)):
+        if trains.sum() < round(TRAINING_SHARE * len(trains)):
+            trains[patients == who] = True
+    return trains
+
+
 def save_reference(reference: Reference, path: Path, *, half: bool = False) -> None:
     """Write a reference as one .npz: numbers only, no images. half: features and logits with the values that half precision can hold."""
     arrays, about = _to_arrays(reference)

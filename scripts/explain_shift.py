@@ -21,7 +21,7 @@ from hfcviz.datasets import Dataset, Split, load_dataset
 from hfcviz.evaluation import evaluate
 from hfcviz.folders import patients_of
 from hfcviz.models import load_model
-from hfcviz.study import Study, Task
+from hfcviz.protocol import Protocol, Task
 from hfcviz.tables import as_markdown
 from hfcviz.terminal import shown_progress
 
@@ -50,10 +50,10 @@ def main() -> None:
     args = parser.parse_args()
     classifier = load_model(args.model)
     dataset = within(load_dataset(args.data, fit=classifier.input_shape))
-    study = Study(eps=(args.eps / 255,), steps=args.steps, limit=args.limit)
+    protocol = Protocol(eps=(args.eps / 255,), steps=args.steps, limit=args.limit)
     with shown_progress(sys.stderr, lines=20) as progress:
         rows = [
-            row for found in evaluate(Task(classifier, dataset, study, args.out), progress=progress) for row in found
+            row for found in evaluate(Task(classifier, dataset, protocol, args.out), progress=progress) for row in found
         ]
     print(as_markdown(rows))
 

@@ -25,9 +25,9 @@ from hfcviz.datasets import load_dataset
 from hfcviz.evaluation import all_rows, judged_folder
 from hfcviz.models import load_model
 from hfcviz.penalties import HFC, save_constraint
+from hfcviz.protocol import Protocol, Task
 from hfcviz.reference import load_reference, save_reference
 from hfcviz.runs import load_judged, run_path, save_judged, verdicts_only
-from hfcviz.study import Study, Task
 from hfcviz.tables import as_csv, as_markdown
 
 FIRST = "PGD"
@@ -44,11 +44,11 @@ def main() -> None:
     parser.add_argument("--cohort", action="store_true", help="also make the bundle's reference.npz and mixtures.npz")
     parser.add_argument("--docs", type=Path, help="folder and first part of the names of the files for the docs")
     args = parser.parse_args()
-    done = json.loads((args.folder / "recipe.json").read_text())["study"]
+    done = json.loads((args.folder / "recipe.json").read_text())["protocol"]
     constraint = HFC(**done["constraint"] | {"layers": tuple(done["constraint"]["layers"])})
-    study = Study(limit=done["limit"], seed=done["seed"], steps=done["steps"], constraint=constraint)
+    protocol = Protocol(limit=done["limit"], seed=done["seed"], steps=done["steps"], constraint=constraint)
     classifier = load_model(args.model)
-    task = Task(classifier, load_dataset(args.dataset, fit=classifier.input_shape), study, args.folder)
+    task = Task(classifier, load_dataset(args.dataset, fit=classifier.input_shape), protocol, args.folder)
     if not run_path(judged_folder(task), FIRST, args.eps).is_file():
         raise SystemExit(f"{args.folder} must hold {FIRST} at {args.eps:g}/255 with HFC: evaluate it first.")
     clean = clean_of(task)

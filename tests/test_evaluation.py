@@ -10,7 +10,7 @@ import torch
 from bundles import case, one_thread  # noqa: F401
 
 from hfcviz import cells
-from hfcviz import study as studies
+from hfcviz import protocol as protocols
 from hfcviz.attacks import run, uniform_noise
 from hfcviz.datasets import Dataset, Split
 from hfcviz.detection import fit_detectors
@@ -18,18 +18,20 @@ from hfcviz.evaluation import all_rows, evaluate, one_cohort
 from hfcviz.ledger import claim, write_text
 from hfcviz.metrics import roc
 from hfcviz.penalties import HFC
+from hfcviz.protocol import Protocol, Task
 from hfcviz.reference import scan_seeds
 from hfcviz.settings import InputError
-from hfcviz.study import Study, Task
 
-STUDY = Study(("PGD", "FGSM"), ("none", "HFC"), (8 / 255, 16 / 255), limit=40, steps=4, constraint=HFC(weight=2.0))
+PROTOCOL = Protocol(
+    ("PGD", "FGSM"), ("none", "HFC"), (8 / 255, 16 / 255), limit=40, steps=4, constraint=HFC(weight=2.0)
+)
 both_ranks = pytest.mark.parametrize("dims", [2, 3], ids=["2-D", "3-D"])
 
 
-def rows_of(folder, study=STUDY, dims=2, **changes):
+def rows_of(folder, protocol=PROTOCOL, dims=2, **changes):
     one = case(dims)
     dataset = replace(one.dataset, **changes)
-    return [row for found in evaluate(Task(one.classifier, dataset, study, folder)) for row in found]
+    return [row for found in evaluate(Task(one.classifier, dataset, protocol, folder)) for row in found]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_numbers_are_within_their_ranges_and_their_intervals(done):
 def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, monkeypatch):
     seen = []
     monkeypatch.setattr(cells, "run", lambda *a, **k: seen.append((a, k)) or run(*a, **k))
-    rows_of(tmp_path, replace(STUDY, attacks=("PGD",), eps=(8 / 255,)), dims)
+    rows_of(tmp_path, replace(PROTOCOL, attacks=("PGD",), eps=(8 / 255,)), dims)
     plain = [(a, k) for a, k in seen if k["penalty"] is None]
     bound = [(a, k) for a, k in seen if k["penalty"] is not None]
     assert len(plain) == len(bound) == 2, "40 images are two batches"
@@ -96,17 +98,17 @@ def test_with_and_without_the_constraint_the_budget_is_the_same(tmp_path, dims, 
 
 @both_ranks
 def test_a_cell_holds_what_one_attack_on_all_images_at_once_gives(tmp_path, dims):
-    one, study = case(dims), replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
-    cohort = one_cohort(Task(one.classifier, one.dataset, study, tmp_path))
+    one, protocol = case(dims), replace(PROTOCOL, attacks=("PGD",), eps=(8 / 255,))
+    cohort = one_cohort(Task(one.classifier, one.dataset, protocol, tmp_path))
     rows = [one.test.ids.index(name) for name in cohort.ids]
     x, targets = torch.from_numpy(one.test.images(rows)), torch.from_numpy(cohort.targets)
     noise = (x + uniform_noise(x.shape[1:], 8 / 255, scan_seeds(0, len(rows)))).clamp(0, 1)
     expected = one.classifier.features(noise)[1]["block3"].detach().numpy()
     np.testing.assert_allclose(cohort.cohort["noise"].layers["block3"], expected, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(cohort.linf["noise"], (noise - x).abs().flatten(1).amax(1), rtol=1e-4)
-    carried = study.constraint.fit(cohort.train, cohort.train_labels)
+    carried = protocol.constraint.fit(cohort.train, cohort.train_labels)
     for role, penalty in (("attack", None), ("hidden", carried)):
-        attack = study.attack("PGD", 8 / 255)
+        attack = protocol.attack("PGD", 8 / 255)
         found = run(attack, one.classifier, x, targets, penalty=penalty, seeds=scan_seeds(0, len(rows)))
         expected = one.classifier.features(found)[1]["block3"].detach().numpy()
         np.testing.assert_allclose(cohort.cohort[role].layers["block3"], expected, rtol=1e-3, atol=1e-4)
@@ -140,9 +142,9 @@ def test_detectors_never_see_the_constrained_attack(watched):
 def test_a_planted_leak_is_visible(tmp_path):
     """Detectors trained on the very samples that they judge do better: what the split protects from."""
     one = case()
-    study = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
-    rows_of(tmp_path, study)
-    reference = one_cohort(Task(one.classifier, one.dataset, study, tmp_path))
+    protocol = replace(PROTOCOL, attacks=("PGD",), eps=(8 / 255,))
+    rows_of(tmp_path, protocol)
+    reference = one_cohort(Task(one.classifier, one.dataset, protocol, tmp_path))
     leaking = replace(reference, trains=~reference.trains)
 
     def auc(judge):
@@ -176,7 +178,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tmp_path, done, mon
 
 
 def test_more_attacks_later_leave_what_is_there(tmp_path):
-    small = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    small = replace(PROTOCOL, attacks=("PGD",), eps=(8 / 255,))
     first = rows_of(tmp_path, small)
     more = rows_of(tmp_path, replace(small, attacks=("PGD", "BIM")))
     assert more[: len(first)] == first and {row["attack"] for row in more} == {"PGD", "BIM"}
@@ -214,9 +216,9 @@ def short(dataset: Dataset, part: str, keep: np.ndarray) -> dict:
         ({"constraint": HFC(components=200)}, "K must be smaller than the training images of each class; got 200 for"),
     ],
 )
-def test_a_study_that_cannot_be_done_is_refused_before_anything_is_written(tmp_path, change, sentence):
+def test_a_protocol_that_cannot_be_done_is_refused_before_anything_is_written(tmp_path, change, sentence):
     with pytest.raises(InputError, match=sentence):
-        rows_of(tmp_path / "out", replace(STUDY, **change))
+        rows_of(tmp_path / "out", replace(PROTOCOL, **change))
     assert not (tmp_path / "out").exists()
 
 
@@ -238,43 +240,43 @@ def test_a_set_that_does_not_fit_is_refused_before_anything_is_written(tmp_path)
 
 
 def test_numbered_classes_fit_any_model_with_as_many(tmp_path):
-    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
-    assert rows_of(tmp_path, study, class_names=("class 0", "class 1", "class 2"))
+    protocol = replace(PROTOCOL, attacks=("FGSM",), eps=(8 / 255,))
+    assert rows_of(tmp_path, protocol, class_names=("class 0", "class 1", "class 2"))
 
 
 def test_a_folder_of_another_evaluation_is_left_alone(tmp_path, done):
     folder, _ = done
     before = {path: path.read_bytes() for path in folder.rglob("*.*")}
-    with pytest.raises(InputError, match="holds an evaluation with another study"):
-        rows_of(folder, replace(STUDY, seed=1))
+    with pytest.raises(InputError, match="holds an evaluation with another protocol"):
+        rows_of(folder, replace(PROTOCOL, seed=1))
     with pytest.raises(InputError, match="another dataset and model"):
         rows_of(folder, dims=3)
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
 def test_damaged_files_are_named(tmp_path, done):
-    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
-    rows = rows_of(tmp_path, study)
+    protocol = replace(PROTOCOL, attacks=("FGSM",), eps=(8 / 255,))
+    rows = rows_of(tmp_path, protocol)
     finished = next((tmp_path / "judged").iterdir())
     finished.write_text("{half")
     with pytest.raises(InputError, match=r"FGSM 8\.npz is not readable .* remove it and make it again"):
-        rows_of(tmp_path, study)
+        rows_of(tmp_path, protocol)
     finished.unlink()
     cell = tmp_path / "cells" / "FGSM HFC 8.npz"
     cell.write_bytes(cell.read_bytes()[:500])
     with pytest.raises(InputError, match=r"FGSM HFC 8\.npz is not readable"):
-        rows_of(tmp_path, study)
+        rows_of(tmp_path, protocol)
     cell.unlink()
-    assert rows_of(tmp_path, study) == rows
+    assert rows_of(tmp_path, protocol) == rows
     (tmp_path / "recipe.json").write_text("[1")
     with pytest.raises(InputError, match=r"recipe\.json is damaged"):
-        claim(tmp_path, {"study": 1})
+        claim(tmp_path, {"protocol": 1})
 
 
 def test_the_recipe_says_what_was_evaluated(done):
     recipe = json.loads((done[0] / "recipe.json").read_text())
     assert recipe["model"]["sha256"] == case().classifier.digest
-    assert recipe["study"]["seed"] == 0 and recipe["study"]["constraint"]["weight"] == 2.0
+    assert recipe["protocol"]["seed"] == 0 and recipe["protocol"]["constraint"]["weight"] == 2.0
 
 
 def test_a_patients_images_do_not_train_and_judge(tmp_path):
@@ -282,8 +284,8 @@ def test_a_patients_images_do_not_train_and_judge(tmp_path):
     split = one.test
     ids = tuple(f"test/x/person{row // 3}_scan_{row}.png" for row in range(len(split)))
     dataset = replace(one.dataset, splits={**one.dataset.splits, "test": Split(split.x, split.y, ids)})
-    study = replace(STUDY, attacks=("FGSM",), limit=None)
-    cohort = one_cohort(Task(one.classifier, dataset, study, tmp_path))
+    protocol = replace(PROTOCOL, attacks=("FGSM",), limit=None)
+    cohort = one_cohort(Task(one.classifier, dataset, protocol, tmp_path))
     where: dict[str, set[bool]] = {}
     for name, trains in zip(cohort.ids, cohort.trains, strict=True):
         where.setdefault(name.split("_")[0], set()).add(bool(trains))
@@ -298,8 +300,8 @@ def test_a_cohort_of_few_patients_is_split_by_patient_all_the_same(tmp_path):
     dataset = replace(one.dataset, splits={**one.dataset.splits, "test": Split(split.x, split.y, ids)})
     together = 0
     for seed in range(4):
-        study = replace(STUDY, attacks=("FGSM",), limit=20, seed=seed, penalties=("none",))
-        cohort = one_cohort(Task(one.classifier, dataset, study, tmp_path / str(seed)))
+        protocol = replace(PROTOCOL, attacks=("FGSM",), limit=20, seed=seed, penalties=("none",))
+        cohort = one_cohort(Task(one.classifier, dataset, protocol, tmp_path / str(seed)))
         where: dict[str, set[bool]] = {}
         for name, trains in zip(cohort.ids, cohort.trains, strict=True):
             where.setdefault(name.split("_")[0], set()).add(bool(trains))
@@ -309,7 +311,7 @@ def test_a_cohort_of_few_patients_is_split_by_patient_all_the_same(tmp_path):
 
 
 def test_rows_of_several_commands_in_a_folder_are_all_there_once(tmp_path):
-    small = replace(STUDY, attacks=("PGD",), eps=(8 / 255,))
+    small = replace(PROTOCOL, attacks=("PGD",), eps=(8 / 255,))
     first = rows_of(tmp_path, small)
     second = rows_of(tmp_path, replace(small, attacks=("FGSM",)))
     assert {row["penalty"] for row in rows_of(tmp_path, replace(small, penalties=("none",)))} == {"none"}
@@ -322,15 +324,15 @@ def test_rows_of_several_commands_in_a_folder_are_all_there_once(tmp_path):
 
 
 def test_other_versions_or_attack_settings_make_another_evaluation(tmp_path, monkeypatch):
-    study = replace(STUDY, attacks=("FGSM",), eps=(8 / 255,))
-    rows_of(tmp_path, study)
+    protocol = replace(PROTOCOL, attacks=("FGSM",), eps=(8 / 255,))
+    rows_of(tmp_path, protocol)
     with monkeypatch.context() as patch:
-        patch.setitem(studies.ATTACKS, "TIM", studies.ATTACKS["TIM"].replace(smoothing=5.0))
+        patch.setitem(protocols.ATTACKS, "TIM", protocols.ATTACKS["TIM"].replace(smoothing=5.0))
         with pytest.raises(InputError, match="another attacks"):
-            rows_of(tmp_path, study)
-    monkeypatch.setattr(studies, "version", lambda package: "0")
+            rows_of(tmp_path, protocol)
+    monkeypatch.setattr(protocols, "version", lambda package: "0")
     with pytest.raises(InputError, match="another versions"):
-        rows_of(tmp_path, study)
+        rows_of(tmp_path, protocol)
 
 
 def test_texts_are_whole_whoever_writes_them(tmp_path):

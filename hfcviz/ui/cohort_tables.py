@@ -21,11 +21,11 @@ from hfcviz.evaluation import one_cohort
 from hfcviz.figure_sets import cohort_labels
 from hfcviz.links import usual_run
 from hfcviz.models import Classifier
+from hfcviz.protocol import LEAST, Protocol, Task
 from hfcviz.reference import shares
 from hfcviz.runs import in_255
 from hfcviz.settings import InputError, Progress, help_of
 from hfcviz.store import digest
-from hfcviz.study import LEAST, Study, Task
 from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
 from hfcviz.ui import state
 from hfcviz.ui.run import computed, watch
@@ -146,10 +146,10 @@ def live(bundle: Bundle) -> None:
     if start:
         st.session_state.cohort_job_message, dataset = None, state.images()
         assert dataset is not None
-        study = Study((name,), ("none", "HFC"), (eps / 255,), int(limit), steps=known["steps"])
+        protocol = Protocol((name,), ("none", "HFC"), (eps / 255,), int(limit), steps=known["steps"])
         base = state.store().folder / "cohorts"
         st.session_state.cohort_job = jobs.submit(
-            lambda progress: _evaluated(bundle.classifier, dataset, study, base, progress),
+            lambda progress: _evaluated(bundle.classifier, dataset, protocol, base, progress),
             f"{name} at {eps:g}/255 on {int(limit)} scans",
         )
         st.rerun()
@@ -173,15 +173,15 @@ def strip() -> None:
             )
 
 
-def _evaluated(classifier: Classifier, dataset: Dataset, study: Study, base: Path, progress: Progress) -> Judged:
-    """The judged cohort of a study, in a folder of its own below `base`, or for this once where that cannot be written."""
+def _evaluated(classifier: Classifier, dataset: Dataset, protocol: Protocol, base: Path, progress: Progress) -> Judged:
+    """The judged cohort of a protocol, in a folder of its own below `base`, or for this once where that cannot be written."""
     share = shares(progress, {"cells": 0.85, "judge": 0.15})
 
     def judged(folder: Path) -> Judged:
-        cohort = one_cohort(Task(classifier, dataset, study, folder), progress=share("cells"))
+        cohort = one_cohort(Task(classifier, dataset, protocol, folder), progress=share("cells"))
         return judge(cohort, progress=share("judge"))
 
-    folder = base / digest(Task(classifier, dataset, study, base).recipe)[:16]
+    folder = base / digest(Task(classifier, dataset, protocol, base).recipe)[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()

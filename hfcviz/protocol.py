@@ -23,7 +23,7 @@ LEAST = 20
 
 
 @dataclass(frozen=True)
-class Study:
+class Protocol:
     """Every attack with every penalty at every eps (fractions of the grey range)."""
 
     attacks: tuple[str, ...] = ("PGD",)
@@ -53,11 +53,11 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A study of one model on one data set, and the folder that keeps what is finished."""
+    """A protocol for one model on one data set, and the folder that keeps what is finished."""
 
     classifier: Classifier
     dataset: Dataset
-    study: Study
+    protocol: Protocol
     folder: Path
 
     @property
@@ -71,33 +71,33 @@ class Task:
                 "sha256": digest([[part, split.x, split.y, list(split.ids)] for part, split in splits]),
             },
             "model": {"name": self.classifier.name, "sha256": self.classifier.digest},
-            "study": self.study.as_dict(),
+            "protocol": self.protocol.as_dict(),
             "attacks": {name: attack.as_dict() for name, attack in ATTACKS.items()},
             "versions": {"hfcviz": __version__} | {name: version(name) for name in packages},
         }
 
     def check(self) -> None:
-        """InputError, before any work, when model, data set and study do not fit together."""
-        _check_study(self.study)
-        _check_dataset(self.dataset, self.classifier, self.study)
+        """InputError, before any work, when model, data set and protocol do not fit together."""
+        _check_protocol(self.protocol)
+        _check_dataset(self.dataset, self.classifier, self.protocol)
 
 
-def _check_study(study: Study) -> None:
-    for what, given, known in (("attack", study.attacks, ATTACKS), ("penalty", study.penalties, PENALTIES)):
+def _check_protocol(protocol: Protocol) -> None:
+    for what, given, known in (("attack", protocol.attacks, ATTACKS), ("penalty", protocol.penalties, PENALTIES)):
         wrong = [name for name in given if name not in known]
         if wrong or not given:
             raise InputError(f"An {what} must be one of {', '.join(known)}; got {', '.join(wrong) or 'none'}.")
-    if not study.eps or not all(0 < eps <= 1 for eps in study.eps):
+    if not protocol.eps or not all(0 < eps <= 1 for eps in protocol.eps):
         raise InputError(
-            f"eps must be above 0 and at most 255/255; got {', '.join(f'{e * 255:g}' for e in study.eps)}."
+            f"eps must be above 0 and at most 255/255; got {', '.join(f'{e * 255:g}' for e in protocol.eps)}."
         )
-    if study.limit is not None and study.limit < LEAST:
+    if protocol.limit is not None and protocol.limit < LEAST:
         raise InputError(
-            f"limit must be at least {LEAST} images, for detectors to be trained and judged; got {study.limit}."
+            f"limit must be at least {LEAST} images, for detectors to be trained and judged; got {protocol.limit}."
         )
 
 
-def _check_dataset(dataset: Dataset, classifier: Classifier, study: Study) -> None:
+def _check_dataset(dataset: Dataset, classifier: Classifier, protocol: Protocol) -> None:
     missing = [part for part in ("train", "val", "test") if part not in dataset.splits]
     if missing:
         raise InputError(f"{dataset.name} must have the parts train, val and test; it lacks {', '.join(missing)}.")
@@ -122,7 +122,7 @@ def _check_dataset(dataset: Dataset, classifier: Classifier, study: Study) -> No
             f"The train part of {dataset.name} must hold 2 images of each class and more than {neighbours} in all (LID's k); it "
             f"holds {len(dataset.splits['train'])}: add images."
         )
-    if "HFC" in study.penalties and fewest <= study.constraint.components:
+    if "HFC" in protocol.penalties and fewest <= protocol.constraint.components:
         raise InputError(
-            f"K must be smaller than the training images of each class; got {study.constraint.components} for {fewest}: lower K."
+            f"K must be smaller than the training images of each class; got {protocol.constraint.components} for {fewest}: lower K."
         )
