@@ -79,7 +79,7 @@ class Task:
     def check(self) -> None:
         """InputError, before any work, when model, data set and protocol do not fit together."""
         _check_protocol(self.protocol)
-        _check_dataset(self.dataset, self.classifier, self.protocol)
+        check_dataset(self.dataset, self.classifier, self.protocol)
 
 
 def _check_protocol(protocol: Protocol) -> None:
@@ -97,7 +97,8 @@ def _check_protocol(protocol: Protocol) -> None:
         )
 
 
-def _check_dataset(dataset: Dataset, classifier: Classifier, protocol: Protocol) -> None:
+def check_dataset(dataset: Dataset, classifier: Classifier, protocol: Protocol) -> None:
+    """InputError when a data set lacks what the protocol needs, or does not fit the network."""
     missing = [part for part in ("train", "val", "test") if part not in dataset.splits]
     if missing:
         raise InputError(f"{dataset.name} must have the parts train, val and test; it lacks {', '.join(missing)}.")
