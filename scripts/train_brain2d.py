@@ -135,7 +135,9 @@ def main() -> None:
     print(
         f"chosen epoch {best[2]}: val accuracy {best[1]:.4f}, test accuracy {accuracy:.4f}, test loss {loss_test:.4f}"
     )
-    settings = {key: getattr(arguments, key) for key in ("data", "net", "epochs", "batch", "rate", "decay", "threads", "seed")}
+    settings = {
+        key: getattr(arguments, key) for key in ("data", "net", "epochs", "batch", "rate", "decay", "threads", "seed")
+    }
     record = {
         **settings,
         "script": "scripts/train_brain2d.py",
