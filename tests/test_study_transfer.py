@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +14,7 @@ import torch
 from bundles import case, one_thread  # noqa: F401
 from networks import linear, tiny_cnn
 
+from hfcviz import metrics
 from hfcviz.datasets import Dataset, Split
 from hfcviz.metrics import roc
 from hfcviz.models import Classifier
@@ -28,6 +29,12 @@ from hfcviz.studies.transfer import Transfer, brought_over, draw
 BUDGET = Budget(scans=40, eps=40 / 255, steps=4)
 HALF = 8
 """Pixels of the left half of a 4 x 4 image."""
+
+
+@pytest.fixture(autouse=True)
+def few_bootstraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 20 resamplings: they are tested with the metrics."""
+    monkeypatch.setattr(metrics, "bootstrap_interval", partial(metrics.bootstrap_interval, n=20))
 
 
 def halves(left: bool) -> Classifier:
