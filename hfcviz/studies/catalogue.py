@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
+from hfcviz.studies import direction, ood, stress, transfer
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -42,7 +43,51 @@ class Study:
     """What a second network with its own data is for; empty where the study takes none."""
 
 
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {
+    "direction": Study(
+        "Direction of the attack",
+        "Does the attack's loss pull the penultimate feature the same way at every step, and does the feature go there?",
+        direction.Direction(),
+        direction.check,
+        direction.run,
+        direction.draw,
+        "Cosines with the first step's direction over the steps of PGD and PGD+HFC: of the loss's gradient in the penultimate "
+        "feature, of the same with HFC's term, and of the way that the feature has gone.",
+        "three classes or more, where the gradient may turn",
+    ),
+    "stress": Study(
+        "Stress test of the layers",
+        "How far can an attack within eps drive the mean activation of each layer, up and down?",
+        stress.Stress(),
+        stress.check,
+        stress.run,
+        stress.draw,
+        "Relative change of every layer's mean activation over the depth of the layer, driven up and driven down within eps, with "
+        "uniform noise of the same size beside it.",
+        "other images, natural ones say, with the same architecture and training recipe",
+    ),
+    "transfer": Study(
+        title="Transfer between networks",
+        question="Do examples that were made on one network fool another, and do its detectors see them?",
+        settings=transfer.Transfer(),
+        check=transfer.check,
+        run=transfer.run,
+        draw=transfer.draw,
+        alt="Two tables in colours with a line for each attack and the network it was made on: how often it reaches its target "
+        "or any wrong class, and the AUC of each detector.",
+        beside="the network on which the examples are made; the first is attacked with them and defended",
+    ),
+    "ood": Study(
+        title="Out of distribution",
+        question="Does the constraint's own score tell clean scans from occluded ones and from ones with pasted tissue?",
+        settings=ood.Ood(),
+        check=ood.check,
+        run=ood.run,
+        draw=ood.draw,
+        alt="AUC of clean against changed scans over the size of the change, a panel for each kind of change, with a line and its "
+        "95 % band for HFC's score, the mixtures' log-likelihood and the network's confidence.",
+    ),
+}
 """By name, in the order of the page."""
 
 
