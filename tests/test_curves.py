@@ -15,7 +15,7 @@ def drawn():
     plain = Line("PGD", "attack", [1, 2], [0.2, 0.3], place=1)
     return curves(
         {"left": [hidden, plain], "right": [plain, Line("other", "?", [1], [0.1])]}, "size", "AUC",
-        y_range=(0, 1), marks={1: "one", 2: "two"}, at=0.5,
+        y_range=(0, 1), marks={1: "one", 2: "two"}, at=0.5, y_format=".1f",
     )  # fmt: skip
 
 
@@ -29,7 +29,11 @@ def test_a_line_shows_the_values_of_its_rows_in_the_colour_of_its_role():
         ("other", "x2", (1,), (0.1,), INK, "solid"),
     ]  # fmt: skip
     assert [line.showlegend for line in lines] == [True, True, False, True], "one entry of the legend a name"
-    assert lines[0].customdata[1] == "two<br>95 %: 0.2 to 0.9"
+    assert [list(told) for told in lines[0].customdata] == [["one", 0.1, 0.9], ["two", 0.2, 0.9], ["four", 0.4, 0.9]]
+    assert lines[1].customdata[0][0] == "1" and "95 %" not in lines[1].hovertemplate, (
+        "no interval is told that is not given"
+    )
+    assert "%{y:.1f} (95 %: %{customdata[1]:.1f} to %{customdata[2]:.1f})" in lines[0].hovertemplate
 
 
 def test_the_band_goes_along_the_upper_edge_and_back_along_the_lower_one():

@@ -154,7 +154,13 @@ def draw(rows: list[Row]) -> go.Figure:
                     said = [row["layer"] for row in own]
                     lines.append(line_of(own, "depth", "change", f"{words}, {label}", role, place=place, said=said))
         panels[f"Driven {way}"] = lines
-    return curves(panels, "depth of the layer (1 = last)", "relative change of the<br>layer's mean activation", at=0)
+    return curves(
+        panels,
+        "depth of the layer (1 = last)",
+        "relative change of the<br>layer's mean activation",
+        at=0,
+        y_format="+.0%",
+    )
 
 
 def _shows(rows: list[Row]) -> str:
