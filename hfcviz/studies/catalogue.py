@@ -53,7 +53,7 @@ STUDIES: dict[str, Study] = {
         direction.draw,
         "Cosines with the first step's direction over the steps of PGD and PGD+HFC: of the loss's gradient in the penultimate "
         "feature, of the same with HFC's term, and of the way that the feature has gone.",
-        "three classes or more, where the gradient may turn",
+        "a network of three classes or more, where the gradient may turn",
     ),
     "stress": Study(
         "Stress test of the layers",
@@ -64,7 +64,7 @@ STUDIES: dict[str, Study] = {
         stress.draw,
         "Relative change of every layer's mean activation over the depth of the layer, driven up and driven down within eps, with "
         "uniform noise of the same size beside it.",
-        "other images, natural ones say, with the same architecture and training recipe",
+        "a network trained by the same recipe on other images, natural ones say",
     ),
     "transfer": Study(
         title="Transfer between networks",

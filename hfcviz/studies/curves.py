@@ -52,12 +52,13 @@ def curves(
     y_range: tuple[float, float] | None = None,
     marks: Mapping[float, str] | None = None,
     at: float | None = None,
+    y_format: str = ".4~g",
     height: int = 400,
 ) -> go.Figure:
     """{title of the panel: its lines}, over one y axis.
 
     y_range: by default what the lines need; marks: {x: word} in place of numbers on the x axis; at: where a thin level line
-    stands.
+    stands; y_format: of numbers, in d3's notation (".0%" for shares).
     """
     figure = make_subplots(
         1,
@@ -72,25 +73,25 @@ def curves(
             colour = COLOURS.get(line.role, INK)
             if line.low:
                 figure.add_trace(_band(line, colour), row=1, col=place)
-            figure.add_trace(_curve(line, colour, line.name not in named), row=1, col=place)
+            figure.add_trace(_curve(line, colour, line.name not in named, y_format), row=1, col=place)
             named.add(line.name)
     if at is not None:
         figure.add_hline(y=at, line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(title=x_title, zeroline=False)
     if marks is not None:
         figure.update_xaxes(tickvals=list(marks), ticktext=list(marks.values()))
-    figure.update_yaxes(zeroline=False)
+    figure.update_yaxes(zeroline=False, tickformat=y_format)
     figure.update_yaxes(title=y_title, row=1, col=1)
     if y_range is not None:
         figure.update_yaxes(range=list(y_range))
     return dressed(figure, height, legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0})
 
 
-def _curve(line: Line, colour: str, shown: bool) -> go.Scatter:
+def _curve(line: Line, colour: str, shown: bool, y_format: str) -> go.Scatter:
     symbol = SYMBOLS.get(line.role, "circle") + ("-open" if line.place else "")
     words = list(line.said) or [f"{x:g}" for x in line.x]
-    if line.low:
-        words = [f"{word}<br>95 %: {a:.3g} to {b:.3g}" for word, a, b in zip(words, line.low, line.high, strict=True)]
+    edges = [*zip(line.low, line.high, strict=True)] if line.low else []
+    interval = f" (95 %: %{{customdata[1]:{y_format}}} to %{{customdata[2]:{y_format}}})" if edges else ""
     return go.Scatter(
         x=list(line.x),
         y=list(line.y),
@@ -100,8 +101,8 @@ def _curve(line: Line, colour: str, shown: bool) -> go.Scatter:
         mode="lines+markers",
         line={"color": colour, "dash": DASHES[line.place % len(DASHES)], "width": 2},
         marker={"symbol": symbol, "size": 7},
-        customdata=words,
-        hovertemplate=f"{line.name}<br>%{{customdata}}<br>%{{y:.4g}}<extra></extra>",
+        customdata=[[word, *pair] for word, pair in zip(words, edges or [()] * len(words), strict=True)],
+        hovertemplate=f"{line.name}<br>%{{customdata[0]}}<br>%{{y:{y_format}}}{interval}<extra></extra>",
     )
 
 

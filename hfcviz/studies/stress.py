@@ -154,21 +154,37 @@ def draw(rows: list[Row]) -> go.Figure:
                     said = [row["layer"] for row in own]
                     lines.append(line_of(own, "depth", "change", f"{words}, {label}", role, place=place, said=said))
         panels[f"Driven {way}"] = lines
-    return curves(panels, "depth of the layer (1 = last)", "relative change of the<br>layer's mean activation", at=0)
+    return curves(
+        panels,
+        "depth of the layer (1 = last)",
+        "relative change of the<br>layer's mean activation",
+        at=0,
+        y_format="+.0%",
+    )
 
 
 def _shows(rows: list[Row]) -> str:
-    said = []
-    for label in _labels(rows):
-        for way in DRIVES:
-            own = _of(rows, label, way)
-            first, last = own[0], own[-1]
-            most = max(own, key=lambda row: abs(row["change"]))
-            said.append(
-                f"{way} on {label} by {_words(first)} at {first['layer']}, {_words(last)} at {last['layer']} and most at "
-                f"{most['layer']}, {_words(most)}"
-            )
-    return f"Within the same eps the mean activation goes {'; '.join(said)}."
+    labels, said = _labels(rows), []
+    for label in labels:
+        up, down = (_of(rows, label, way) for way in DRIVES)
+        ends = [
+            f"of {one['layer']} up by {_words(one)} and down by {_words(other)}"
+            for one, other in ((up[0], down[0]), (up[-1], down[-1]))
+        ]
+        said.append(f"for {label} ({up[0]['n']} scans) {', '.join(ends)}")
+    text = f"Within eps the mean activation of a layer can be driven {'; '.join(said)}"
+    if len(labels) > 1:
+        text += (
+            f"; {labels[0]} changes more in {' and in '.join(_more(rows, labels[0], labels[1], way) for way in DRIVES)}"
+        )
+    return text + "."
+
+
+def _more(rows: list[Row], one: str, other: str, way: str) -> str:
+    """In how many of the layers that both have the first changes more."""
+    changes = [{row["layer"]: abs(row["change"]) for row in _of(rows, label, way)} for label in (one, other)]
+    both = [name for name in changes[0] if name in changes[1]]
+    return f"{sum(changes[0][name] > changes[1][name] for name in both)} of {len(both)} layers when driven {way}"
 
 
 def _words(row: Row) -> str:
