@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
+from hfcviz.studies import defender
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -42,7 +43,17 @@ class Study:
     """What a second network with its own data is for; empty where the study takes none."""
 
 
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {
+    "defender": Study(
+        title="What would catch HFC?",
+        question="Which defences tell attacked scans from clean and noisy ones, also under attacks that they never saw?",
+        settings=defender.Defender(),
+        check=defender.check,
+        run=defender.run,
+        draw=defender.draw,
+        alt="Table in colours: the AUC of every defence, one a line, on every attack, one a column.",
+    ),
+}
 """By name, in the order of the page."""
 
 
