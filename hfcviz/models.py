@@ -37,6 +37,14 @@ MODELS: dict[str, Path] = {
 """Bundled models: name -> folder."""
 
 
+STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+    # The small number keeps the slope of the root finite where a channel is the same everywhere.
+    "spread": lambda flat: (flat.var(-1, unbiased=False) + 1e-12).sqrt(),
+    "largest": lambda flat: flat.amax(-1),
+}
+"""What may be known of a layer's output (N, C_l, places) beside its mean over space: {name: (N, C_l)}."""
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """A trained network in evaluation mode with frozen weights; images in [0, 1] go in, normalisation happens inside.
@@ -55,6 +63,8 @@ class Classifier:
     """(C, *spatial)"""
     mean: float = 0.0
     std: float = 1.0
+    further: tuple[str, ...] = ()
+    """Names in STATISTICS that `features` gives of every layer beside the mean; see `seeing`."""
     _turn: threading.RLock = field(default_factory=threading.RLock, repr=False, init=False)
 
     def __post_init__(self) -> None:
@@ -80,16 +90,29 @@ class Classifier:
             return self.net((x - self.mean) / self.std)
 
     def features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (N, K) and {layer: mean over space of its output (N, C_l)} in order of depth; one pass, differentiable."""
-        found: dict[str, Tensor] = {}
+        """Logits (N, K) and {layer: mean over space of its output (N, C_l)} in order of depth; one pass, differentiable.
+
+        Further statistics of a layer stand before its mean, as "LAYER STATISTIC", where its output has more than one place.
+        """
+        found: dict[str, dict[str, Tensor]] = {}
 
         def keep(name: str, output: Tensor) -> None:
             # Reduced (or copied) at once, so that an in-place activation further on cannot change what was kept.
-            found[name] = output.flatten(2).mean(-1) if output.ndim > 2 else output.clone()
+            flat = output.flatten(2) if output.ndim > 2 else output[..., None]
+            wanted = self.further if flat.shape[-1] > 1 else ()
+            own = flat.clone() if wanted else flat  # their gradients look at the values again, a mean's does not
+            found[name] = {f"{name} {what}": STATISTICS[what](own) for what in wanted}
+            found[name][name] = flat.mean(-1)
 
         with self._turn, _output_hooks({name: functools.partial(keep, name) for name in self.layer_names}, self.net):
             logits = self(x)
-        return logits, {name: found[name] for name in self.layer_names}
+        return logits, {what: z for name in self.layer_names for what, z in found[name].items()}
+
+    def seeing(self, *further: str) -> Classifier:
+        """The same network, whose `features` also gives these statistics, names in STATISTICS, of every layer."""
+        wider = dataclasses.replace(self, further=further)
+        object.__setattr__(wider, "_turn", self._turn)  # one network, so calls of both take turns
+        return wider
 
     @functools.cached_property
     def merged(self) -> Classifier:
@@ -152,7 +175,7 @@ class Classifier:
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of everything an output depends on: weights, architecture and settings."""
-        settings = [
+        settings: list[Any] = [
             repr(self.net),
             self.class_names,
             self.layer_names,
@@ -160,6 +183,7 @@ class Classifier:
             self.input_shape,
             self.mean,
             self.std,
+            *self.further,
         ]
         found = hashlib.sha256(json.dumps(settings).encode())
         for name, tensor in sorted(self.net.state_dict().items()):

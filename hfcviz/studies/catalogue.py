@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
-from hfcviz.studies import direction, ood, stress, transfer
+from hfcviz.studies import defender, direction, ood, stress, transfer
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -86,6 +86,15 @@ STUDIES: dict[str, Study] = {
         draw=ood.draw,
         alt="AUC of clean against changed scans over the size of the change, a panel for each kind of change, with a line and its "
         "95 % band for HFC's score, the mixtures' log-likelihood and the network's confidence.",
+    ),
+    "defender": Study(
+        title="What would catch HFC?",
+        question="Which defences tell attacked scans from clean and noisy ones, also under attacks that they never saw?",
+        settings=defender.Defender(),
+        check=defender.check,
+        run=defender.run,
+        draw=defender.draw,
+        alt="Table in colours: the AUC of every defence, one a line, on every attack, one a column.",
     ),
 }
 """By name, in the order of the page."""

@@ -1,0 +1,190 @@
+"""Defences against HFC, fitted and asked for their scores: what each looks at, what it learns from, which side it flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfcviz.activations import Activations, concatenate, extract
+from hfcviz.detection import Fitted, Training, fit_detectors
+from hfcviz.detectors import DETECTORS
+from hfcviz.metrics import percentile_rank
+from hfcviz.reference import noisy, shares
+from hfcviz.settings import Progress, silent
+from hfcviz.store import Arrays
+from hfcviz.studies.attackers import ATTACKERS
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.squeezing import LARGEST, SQUEEZES, distances
+
+MEANS, FREE, INPUTS = "means", "free statistics", "inputs"
+TAUGHT = tuple(
+    name for name, one in DETECTORS.items() if one.rule in ("regression", "mean") or name in ("SVM", "KD+BU")
+)
+"""Detectors that learn from attacked scans; KD and BU learn from clean ones alone."""
+OF_LAYERS = tuple(name for name, one in DETECTORS.items() if "dropout" not in one.rule)
+"""Detectors that look at layers and nothing else."""
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A family of defences, one for each detector in it."""
+
+    about: str
+    """For people, as part of a sentence."""
+    detectors: tuple[str, ...]
+    """Those that it makes a difference to."""
+    sees: str = MEANS
+    """Means: of every layer over space, which HFC constrains; free statistics: spread and largest value of the same
+    layers; inputs: the images.
+    """
+    taught: tuple[str, ...] = ("PGD",)
+    """The attacks that it learns from."""
+    two_sided: bool = False
+    """Whether a score that is too low for a clean scan is suspicious as well."""
+
+
+BOTH = ("PGD", "PGD+HFC")
+DEFENCES: dict[str, Defence] = {
+    "as before": Defence("the detectors as they are", tuple(DETECTORS)),
+    "two-sided": Defence("scores too low for a clean scan flagged as well", tuple(DETECTORS), two_sided=True),
+    "taught HFC": Defence("trained on HFC too", TAUGHT, taught=BOTH),
+    "free": Defence("spread and largest value of the layers in place of their means", OF_LAYERS, FREE),
+    "free, two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
+    "free, taught HFC": Defence(
+        "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
+    ),
+    "squeezing": Defence("probabilities of simplified images", (*SQUEEZES, LARGEST), INPUTS, taught=()),
+}
+"""By name."""
+
+
+def off_centre(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """How far scores (N,) lie from the middle of the clean ones (n,), on either side: |percentile rank - 50|.
+
+    Beyond all clean scores, where ranks end, it goes on by the distance from them, as a share of that side's width.
+    """
+    low, middle, high = np.quantile(calibration, [0, 0.5, 1])
+    beyond = np.maximum((low - scores) / ((middle - low) or 1.0), (scores - high) / ((high - middle) or 1.0))
+    return np.abs(percentile_rank(scores, calibration) - 50) + np.maximum(beyond, 0)
+
+
+def widened(lab: Lab) -> Lab:
+    """The same laboratory with a network that tells the free statistics of its layers too."""
+    wide: Lab = lab.once(
+        "widened", [], lambda: Lab(lab.classifier.seeing("spread", "largest"), lab.dataset, lab.budget, lab.store)
+    )
+    return wide
+
+
+def pictures(lab: Lab, what: str, progress: Progress = silent) -> Tensor:
+    """(N, C, *spatial) images: "calibration", which are the clean validation scans, or the chosen scans "clean", with
+    "noise", or attacked by one of ATTACKERS.
+    """
+    if what == "calibration":
+        return torch.from_numpy(lab.dataset.splits["val"].images(slice(None)))
+    chosen = lab.chosen()
+    if what == "clean":
+        return chosen.x
+    if what == "noise":
+        return noisy(chosen.x, lab.budget.eps, chosen.seeds)
+    one = ATTACKERS[what]
+    attack, carried = one.attack(lab.budget.eps, lab.budget.steps), one.carried(lab.classifier.layer_names)
+    return (widened(lab) if one.free else lab).images(attack, carried, progress=progress)
+
+
+def seen(lab: Lab, sees: str, what: str, progress: Progress = silent) -> Activations:
+    """Means or free statistics of the network's layers on the same images, or on those of "train"."""
+    one = ATTACKERS.get(what)
+    knows = one is not None and one.free
+    at = lab if sees == MEANS and not knows else widened(lab)
+    if what == "train":
+        found = at.features("train", progress)
+    elif what == "calibration":
+        found = at.features("val", progress)
+    elif what == "clean":
+        found = at.chosen(progress).clean
+    elif what == "noise":
+        found = at.noise(lab.budget.eps, progress).seen
+    elif sees == MEANS or knows:
+        attack, carried = (
+            ATTACKERS[what].attack(lab.budget.eps, lab.budget.steps),
+            ATTACKERS[what].carried(lab.classifier.layer_names),
+        )
+        found = at.version(attack, carried, progress=progress).seen
+    else:
+        arrays = lab.kept(
+            "free statistics",
+            _parts(lab, what),
+            lambda: extract(at.classifier, pictures(lab, what), progress=progress).to_arrays("seen"),
+        )
+        found = Activations.from_arrays(arrays, "seen")
+    names = [name for name in found.layers if (name in lab.classifier.layer_names) == (sees == MEANS)]
+    return Activations(
+        found.logits, {name: found.layers[name] for name in names}, found.dropout if sees == MEANS else None
+    )
+
+
+def fitted(lab: Lab, defence: Defence, progress: Progress = silent) -> dict[str, Fitted]:
+    """The defence's detectors, trained on the scans that train, clean, with noise and under the attacks it learns from."""
+
+    def make() -> dict[str, Fitted]:
+        trains = np.flatnonzero(lab.chosen().trains)
+
+        def part(*kinds: str) -> Activations:
+            return concatenate([seen(lab, defence.sees, kind).take(trains) for kind in kinds])
+
+        training = Training(
+            clean=seen(lab, defence.sees, "train"),
+            labels=lab.labels,
+            negatives=part("clean", "noise"),
+            adversarial=part(*defence.taught),
+            calibration=seen(lab, defence.sees, "calibration"),
+        )
+        names = tuple(name for name in detectors_of(lab, defence))
+        return fit_detectors(training, names, seed=lab.budget.seed, progress=progress)
+
+    if defence.sees == MEANS and defence.taught == ("PGD",):
+        return lab.detectors(lab.budget.attack, progress)
+    found: dict[str, Fitted] = lab.once("defence", [defence.sees, defence.taught], make)
+    return found
+
+
+def detectors_of(lab: Lab, defence: Defence) -> tuple[str, ...]:
+    """Those that the network can have: without dropout there is no BU."""
+    known = lab.detector_names()
+    return tuple(name for name in defence.detectors if name in known or name not in DETECTORS)
+
+
+def scores(lab: Lab, defence: Defence, what: str, progress: Progress = silent) -> Arrays:
+    """{detector: scores}, higher is more suspicious: of all calibration scans (n,), else of the scans that judge (N,)."""
+    raw = _scores(lab, defence, what, progress)
+    if not defence.two_sided:
+        return raw
+    calibration = _scores(lab, defence, "calibration", progress)
+    return {name: off_centre(values, calibration[name]) for name, values in raw.items()}
+
+
+def _scores(lab: Lab, defence: Defence, what: str, progress: Progress) -> Arrays:
+    share = shares(progress, {"look": 0.5, "judge": 0.5})
+
+    def make() -> Arrays:
+        if defence.sees == INPUTS:
+            found = distances(lab.classifier, pictures(lab, what, share("look")), progress=share("judge"))
+        else:
+            looked = seen(lab, defence.sees, what, share("look"))
+            detectors = fitted(lab, defence, share("judge"))
+            found = {name: detectors[name].score(looked) for name in detectors_of(lab, defence)}
+        judges = slice(None) if what == "calibration" else np.flatnonzero(~lab.chosen().trains)
+        return {name: values[judges] for name, values in found.items()}
+
+    return lab.kept("defence scores", [defence.sees, defence.taught, defence.detectors, _parts(lab, what)], make)
+
+
+def _parts(lab: Lab, what: str) -> list[object]:
+    budget = lab.budget
+    named = what not in ATTACKERS
+    made = what if named else ATTACKERS[what].as_dict(budget.eps, budget.steps, lab.classifier.layer_names)
+    return [budget.as_dict(), made]
