@@ -265,7 +265,7 @@ def shows(rows: list[Row]) -> str:
         (confidence,) = _of(rows, kind=kind, size=largest, score="confidence")
         layer = _best_layer(rows, kind, largest)
         seen_at = [r["size"] for r in _of(rows, kind=kind, score="distance", layer="all") if r["auc_low"] > 0.5]
-        least = f"from {min(seen_at):g} % on above chance" if seen_at else "at no size surely above chance"
+        least = f"first surely above chance at {min(seen_at):g} %" if seen_at else "at no size surely above chance"
         told.append(
             f"{kind} {own['auc']:.2f} [{own['auc_low']:.2f} to {own['auc_high']:.2f}] ({least}; best layer {layer['layer']}, "
             f"{layer['auc']:.2f}; confidence {confidence['auc']:.2f})"
@@ -298,7 +298,7 @@ def draw(rows: list[Row]) -> go.Figure:
         panels[kind] = []
         for score, (words, role, dash) in LINES.items():
             own = _of(rows, kind=kind, score=score, layer="all")
-            said = [f"{row['size']:g} % of the side, {row['misled']:.0%} misled" for row in own]
+            said = [f"{row['size']:g} % of the side, {row['misled']:.0%} seen as another class" for row in own]
             if score == "distance":
                 best = [_best_layer(rows, kind, row["size"]) for row in own]
                 said = [f"{a}<br>best layer {b['layer']}: {b['auc']:.3f}" for a, b in zip(said, best, strict=True)]
