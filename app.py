@@ -12,6 +12,7 @@ PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
     "tour": st.Page("hfcviz/ui/pages/tour.py", title="Tour", icon=":material/school:", url_path="tour"),
     "cohort": st.Page("hfcviz/ui/pages/cohort.py", title="Cohort", icon=":material/groups:", url_path="cohort"),
+    "studies": st.Page("hfcviz/ui/pages/studies.py", title="Studies", icon=":material/science:", url_path="studies"),
     "data": st.Page(
         "hfcviz/ui/pages/data_model.py", title="Data & model", icon=":material/radiology:", url_path="data"
     ),

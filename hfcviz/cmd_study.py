@@ -36,7 +36,7 @@ def _declare_one(command: argparse.ArgumentParser, name: str, study: Study) -> N
     from hfcviz.studies.opening import DEFAULT
     from hfcviz.studies.reports import flag_of
 
-    where = {"metavar": "NAME_OR_PATH"}
+    where: dict[str, Any] = {"metavar": "NAME_OR_PATH"}
     command.add_argument(
         "--model", default=DEFAULT, help=f"a bundled model (default {DEFAULT}) or a model's folder", **where
     )

@@ -22,7 +22,6 @@ def ours(monkeypatch, tmp_path):
     monkeypatch.setattr(
         catalogue, "STUDIES", {"tally": TALLY, "alone": TALLY.__class__(**{**TALLY.__dict__, "beside": ""})}
     )
-    monkeypatch.setattr(reports, "STUDIES", catalogue.STUDIES)
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path / "store"))
 
 

@@ -107,19 +107,24 @@ def perform(
 
     beside: a second network with its own data, for studies that take one.
     """
+    chosen: Any = STUDIES[name].settings if settings is None and name in STUDIES else settings
+    check(name, lab, chosen, beside)
+    rows, shows, shows_not = STUDIES[name].run(lab, chosen, beside, progress)
+    progress(1, name)
+    return Findings(name, rows, shows, shows_not, recipe_of(lab, chosen, beside))
+
+
+def check(name: str, lab: Lab, settings: Settings | None, beside: Lab | None) -> None:
+    """InputError, at once, for an unknown name or a study that cannot be run."""
     if name not in STUDIES:
         raise InputError(f"A study must be one of {', '.join(STUDIES)}; got {name!r}.")
     study = STUDIES[name]
-    chosen = study.settings if settings is None else settings
     if beside is not None and not study.beside:
         raise InputError(f"The study {name} takes no second network, but got {beside.classifier.name}: leave it out.")
     _check_data(lab)
     if beside is not None:
         _check_data(beside)
-    study.check(lab, chosen, beside)
-    rows, shows, shows_not = study.run(lab, chosen, beside, progress)
-    progress(1, name)
-    return Findings(name, rows, shows, shows_not, recipe_of(lab, chosen, beside))
+    study.check(lab, settings, beside)
 
 
 def recipe_of(lab: Lab, settings: Settings, beside: Lab | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hfcviz.settings import Option, Settings, options
-from hfcviz.studies.catalogue import STUDIES
+from hfcviz.studies import catalogue
 from hfcviz.studies.findings import Findings, Row
 from hfcviz.studies.lab import Budget
 
@@ -53,7 +53,7 @@ def _word(value: Any) -> str:
 
 def as_markdown(found: Findings) -> str:
     """Title, question, the two sentences, the table, and how it was made."""
-    study, table = STUDIES[found.study], lines(found.rows)
+    study, table = catalogue.STUDIES[found.study], lines(found.rows)
     cells = ["| " + " | ".join(value.replace("|", "\\|") for value in line.values()) + " |" for line in table]
     head = "| " + " | ".join(table[0]) + " |\n" + "|---" * len(table[0]) + "|"
     return (
@@ -80,7 +80,7 @@ def in_short(found: Findings) -> str:
 
 def command_of(found: Findings) -> str:
     """The command line that makes the findings again; a data set or model of one's own stands under its name, not its path."""
-    recipe, study = found.recipe, STUDIES[found.study]
+    recipe, study = found.recipe, catalogue.STUDIES[found.study]
     budget = Budget(**recipe["lab"]["budget"])
     words = ["python", "-m", "hfcviz", "study", found.study]
     words += ["--model", recipe["lab"]["model"], "--dataset", recipe["lab"]["dataset"]]

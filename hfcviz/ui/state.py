@@ -72,6 +72,7 @@ def start() -> None:
     if "bundle_name" not in st.session_state:
         st.session_state.images = {}
         st.session_state.origins = {}
+        st.session_state.studies = {}
         choose(next(iter(BUNDLES)))
 
 
@@ -89,7 +90,7 @@ def choose(name: str) -> None:
     for slot in ("view", "cohort_view", "judged", "checks", "images_job", "paper_job"):
         if slot in st.session_state:
             st.session_state.pop(slot)[1].cancel()
-    for key in ("job", "cohort_job"):
+    for key in ("job", "cohort_job", "study_job"):
         if st.session_state.get(key) is not None:
             st.session_state[key].cancel()
         st.session_state[key] = None
