@@ -14,7 +14,7 @@ from hfcviz.settings import InputError, Progress, Settings, setting, silent
 from hfcviz.studies.findings import Row
 from hfcviz.studies.judging import numbers, verdicts
 from hfcviz.studies.lab import Lab
-from hfcviz.studies.rivals import RIVALS, Density, Dimension, Rival
+from hfcviz.studies.rivals import RIVALS, Dimension, Rival
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -84,10 +84,12 @@ def run(
     for name in costs:
         part, combine = share(name, f"{shown(name)}: "), "orthogonal" if name == ORTHOGONAL else "sum"
         penalty, weight = None if name == "none" else CARRIED[name], None
+        stretch = shares(part, {"weights": 0.9, "judging": 0.1})
+        judging = part
         if penalty is not None and name != ORTHOGONAL:
-            weight = choose(lab, penalty, tried, settings.slack, lambda f, what, p=part: p(0.9 * f, what))
-            penalty = penalty.replace(weight=weight)
-        whole, by_detector = verdicts(lab, lab.budget.attack, penalty, combine, lambda f, what, p=part: p(max(f, 0.9), what) if weight else p(f, what))
+            weight = choose(lab, penalty, tried, settings.slack, stretch("weights"))
+            penalty, judging = penalty.replace(weight=weight), stretch("judging")
+        whole, by_detector = verdicts(lab, lab.budget.attack, penalty, combine, judging)
         part(1, "judged")
         start = {"penalty": name, "weight": weight, "backward_passes": 2 if name == ORTHOGONAL else 1}
         rows += [start | {"detector": detector} | whole | one for detector, one in by_detector.items()]
@@ -102,7 +104,10 @@ def choose(lab: Lab, penalty: Any, tried: tuple[float, ...], slack: float, progr
     with more success, then the smaller. The detectors know these scans, under PGD; no judging scan has a say.
     """
     part = shares(progress, {f"{weight:g}": 1 / len(tried) for weight in tried})
-    found = {weight: trial(lab, penalty.replace(weight=weight), part(f"{weight:g}", f"weight {weight:g}, ")) for weight in tried}
+    found = {
+        weight: trial(lab, penalty.replace(weight=weight), part(f"{weight:g}", f"weight {weight:g}, "))
+        for weight in tried
+    }
     best = max(success for success, caught in found.values())
     fit = [weight for weight in tried if found[weight][0] >= best - slack - 1e-9]
     return min(fit, key=lambda weight: (found[weight][1], -found[weight][0], weight))
@@ -144,7 +149,9 @@ def shows(rows: list[Row]) -> str:
         parts.append(f"the lowest {title} on {alone}" + (f" (and shares it on {shared})" if shared else ""))
     means = {row["penalty"]: row for row in rows}
     order = sorted(means, key=lambda name: means[name]["mean_tpr90"])
-    told = ", ".join(f"{shown(name)} {means[name]['mean_tpr90']:.2f} (success {means[name]['success']:.0%})" for name in order)
+    told = ", ".join(
+        f"{shown(name)} {means[name]['mean_tpr90']:.2f} (success {means[name]['success']:.0%})" for name in order
+    )
     return (
         f"Of {len(detectors)} detectors and {len(means) - 1} penalties, HFC has {', '.join(parts)}; the mean TPR@90, from the "
         f"least caught to the most, is {told}."
@@ -153,15 +160,17 @@ def shows(rows: list[Row]) -> str:
 
 def shows_not(rows: list[Row]) -> str:
     """One sentence: what the rows leave open."""
-    twice = any(row["backward_passes"] == 2 for row in rows)
-    half = float(np.median([(row["tpr90_high"] - row["tpr90_low"]) / 2 for row in rows]))
+    half = max((row["tpr90_high"] - row["tpr90_low"]) / 2 for row in rows)
     inverted = sum(row["auc_high"] < 0.5 for row in rows)
-    return (
-        f"It does not show which penalty is best elsewhere: with {rows[0]['n']} judging scans a TPR@90 can be off by about "
-        f"{half:.2f}, scans that did not reach their target are judged too, {inverted} of {len(rows)} AUCs lie below 0.5, where "
-        "a detector turned round would catch them, each penalty had a few weights only"
-        + (", and the orthogonal projection takes two backward passes a step." if twice else ".").replace(", and", ", and")
-    )
+    clauses = [
+        f"with {rows[0]['n']} judging scans a TPR@90 can be off by up to {half:.2f}",
+        "scans that did not reach their target are judged too",
+        f"{inverted} of {len(rows)} AUCs lie below 0.5 by their interval, where a detector turned round would do better",
+        "each penalty had a few weights only",
+    ]
+    if any(row["backward_passes"] == 2 for row in rows):
+        clauses.append("the orthogonal projection takes two backward passes a step")
+    return f"It does not show which penalty is best elsewhere: {', '.join(clauses[:-1])}, and {clauses[-1]}."
 
 
 def draw(rows: list[Row]) -> go.Figure:
@@ -172,9 +181,9 @@ def draw(rows: list[Row]) -> go.Figure:
     for row in rows:
         line = shown(row["penalty"])
         weight = "" if row["weight"] is None else f", weight {row['weight']:g}"
-        reached[line] = {"target reached": row["success"]}
+        reached[line] = {"reached": row["success"]}
         hover["Success"][line] = {
-            "target reached": f"{line}{weight}<br>target reached: {row['success']:.2f} (95 % interval {row['success_low']:.2f} "
+            "reached": f"{line}{weight}<br>target reached: {row['success']:.2f} (95 % interval {row['success_low']:.2f} "
             f"to {row['success_high']:.2f}, {row['attacked']} scans)"
         }
         areas.setdefault(line, {})[row["detector"]] = row["auc"]

@@ -39,7 +39,9 @@ class Components(Settings):
         label="Subsets of layers",
     )
     steps: tuple[str, ...] = setting(
-        ("5", "10", "20", "40"), "Numbers of gradient steps; the step size is 2.5 x eps / steps.", label="Values of steps"
+        ("5", "10", "20", "40"),
+        "Numbers of gradient steps; the step size is 2.5 x eps / steps.",
+        label="Values of steps",
     )
     eps: tuple[str, ...] = setting(
         ("2", "4", "8", "16"), "Largest change of any pixel, as n/255.", label="Values of eps (/255)"
@@ -89,7 +91,8 @@ def _trials(lab: Lab, settings: Components) -> dict[str, dict[str, tuple[HFC, At
     counts = given("components", 1, 256, default.components, whole=True)
     weights = given("weights", 0, 1000, default.weight)
     steps = given("steps", 1, 1000, attack.steps, whole=True)
-    sizes = given("eps", 1e-3, 255, round(attack.eps * 255, 10))
+    usual = round(attack.eps * 255, 10)
+    sizes = given("eps", 1e-3, 255, usual)
     subsets = [name for name in SUBSETS if name in ("all", *settings.layers)]
     return {
         "K": {f"{value:g}": (default.replace(components=value), attack) for value in counts},
@@ -97,7 +100,7 @@ def _trials(lab: Lab, settings: Components) -> dict[str, dict[str, tuple[HFC, At
         "layers": {name: (default.replace(layers=SUBSETS[name](names)), attack) for name in subsets},
         "steps": {f"{value:g}": (default, attack.replace(steps=value)) for value in steps},
         # The budget's own eps to the last bit, so that its attack is found and not made again.
-        "eps": {f"{v:g}/255": (default, attack.replace(eps=attack.eps if v == round(attack.eps * 255, 10) else v / 255)) for v in sizes},
+        "eps": {f"{v:g}/255": (default, attack.replace(eps=attack.eps if v == usual else v / 255)) for v in sizes},
     }
 
 
@@ -148,7 +151,7 @@ def shows_not(rows: list[Row]) -> str:
     """One sentence: what the rows leave open."""
     n, lowest = rows[0]["n"], min(rows, key=lambda row: row["success"])
     return (
-        f"It does not show settings changed together, nor other networks; with {n} judging scans a share can be off by about "
+        f"It does not show settings changed together, nor other networks; with {n} judging scans a share can be off by up to "
         f"{_half_width(rows):.2f}, scans that did not reach their target are judged too (at {lowest['factor']} "
         f"{lowest['value']} only {lowest['success']:.0%} did), and each eps and number of steps has detectors of its own."
     )
@@ -172,27 +175,35 @@ def _width(ends: list[tuple[float, str]]) -> float:
 
 def _range_words(factor: str, ends: list[tuple[float, str]]) -> str:
     (low, lowest), (high, highest) = ends
-    return f"{low:.2f} ({factor} {lowest}) to {high:.2f} ({factor} {highest})" if high > low else f"{low:.2f} at every {factor}"
+    return (
+        f"{low:.2f} ({factor} {lowest}) to {high:.2f} ({factor} {highest})"
+        if high > low
+        else f"{low:.2f} at every {factor}"
+    )
 
 
 def _half_width(rows: list[Row]) -> float:
-    """Median half-width of the 95 % intervals of TPR@90."""
-    return float(np.median([(row["tpr90_high"] - row["tpr90_low"]) / 2 for row in rows]))
+    """Largest half-width of the 95 % intervals of TPR@90: at 0 and 1 they have none, which is not certainty."""
+    return max((row["tpr90_high"] - row["tpr90_low"]) / 2 for row in rows)
 
 
 def draw(rows: list[Row]) -> go.Figure:
     """A line for each factor and value: target reached, then TPR@90 of each detector and their mean."""
     reached: dict[str, dict[str, float]] = {}
     caught: dict[str, dict[str, float]] = {}
+    means: dict[str, float] = {}
     said: dict[str, dict[str, dict[str, str]]] = {"Success": {}, "TPR@90": {}}
     for row in rows:
-        line = f"{row['factor']} {row['value']}" + (" *" if row["default"] else "")
-        reached[line] = {"target reached": row["success"]}
-        said["Success"][line] = {"target reached": _hover(line, "target reached", row, "success", row["attacked"])}
+        line = f"{row['factor']} {row['value']}" + (" (default)" if row["default"] else "")
+        reached[line] = {"reached": row["success"]}
+        said["Success"][line] = {"reached": _hover(line, "target reached", row, "success", row["attacked"])}
         caught.setdefault(line, {})[row["detector"]] = row["tpr90"]
-        said["TPR@90"].setdefault(line, {})[row["detector"]] = _hover(line, f"caught by {row['detector']}", row, "tpr90", row["n"])
-    for line, row in {f"{row['factor']} {row['value']}" + (" *" if row["default"] else ""): row for row in rows}.items():
-        caught[line]["mean"] = row["mean_tpr90"]
+        said["TPR@90"].setdefault(line, {})[row["detector"]] = _hover(
+            line, f"caught by {row['detector']}", row, "tpr90", row["n"]
+        )
+        means[line] = row["mean_tpr90"]
+    for line, mean in means.items():
+        caught[line]["mean"] = mean
     return heat_maps({"Success": reached, "TPR@90": caught}, "share", hover=said)
 
 

@@ -37,7 +37,10 @@ class RandomImage(Settings):
 
         def terms(layers: dict[str, Tensor], target: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
             drawn = torch.tensor(list(seeds), dtype=torch.long)
-            return {name: self.weight * one.gap(layers[name], one.drawn(target, drawn), target) for name, one in known.items()}
+            return {
+                name: self.weight * one.gap(layers[name], one.drawn(target, drawn), target)
+                for name, one in known.items()
+            }
 
         return terms
 
@@ -203,7 +206,9 @@ def bandwidth(z: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
     for c in np.unique(labels):
         rows = z[labels == c].astype(np.float64)
         if len(rows) < 2:
-            raise InputError(f"A kernel density needs 2 clean images of each class; class {c} has {len(rows)}: add images.")
+            raise InputError(
+                f"A kernel density needs 2 clean images of each class; class {c} has {len(rows)}: add images."
+            )
         few = draw.permutation(len(rows))[: _FEW // len(np.unique(labels)) + 1]
         squares = np.square(rows).sum(1)[few, None] + np.square(rows).sum(1) - 2 * rows[few] @ rows.T
         squares[np.arange(len(few)), few] = np.inf
