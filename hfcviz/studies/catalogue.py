@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
+from hfcviz.studies import adaptive, components
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -42,7 +43,26 @@ class Study:
     """What a second network with its own data is for; empty where the study takes none."""
 
 
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {
+    "components": Study(
+        title="Which setting matters",
+        question="Which setting of HFC decides whether scans reach their target, and whether detectors catch them?",
+        settings=components.Components(),
+        check=components.check,
+        run=components.run,
+        draw=components.draw,
+        alt="Heat map: a line for each value of each setting of HFC, a column for success and for each detector's TPR@90.",
+    ),
+    "adaptive": Study(
+        title="HFC against its rivals",
+        question="Does HFC hide scans better than simpler penalties at the same budget?",
+        settings=adaptive.Adaptive(),
+        check=adaptive.check,
+        run=adaptive.run,
+        draw=adaptive.draw,
+        alt="Heat map: a line for each penalty that PGD carries, a column for its success and for each detector's AUC.",
+    ),
+}
 """By name, in the order of the page."""
 
 
