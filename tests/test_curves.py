@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
+from hfcviz.figure_data import as_csv
 from hfcviz.palette import COLOURS, INK
 from hfcviz.studies.curves import Line, curves, line_of
 
@@ -29,11 +33,10 @@ def test_a_line_shows_the_values_of_its_rows_in_the_colour_of_its_role():
         ("other", "x2", (1,), (0.1,), INK, "solid"),
     ]  # fmt: skip
     assert [line.showlegend for line in lines] == [True, True, False, True], "one entry of the legend a name"
-    assert [list(told) for told in lines[0].customdata] == [["one", 0.1, 0.9], ["two", 0.2, 0.9], ["four", 0.4, 0.9]]
-    assert lines[1].customdata[0][0] == "1" and "95 %" not in lines[1].hovertemplate, (
-        "no interval is told that is not given"
-    )
-    assert "%{y:.1f} (95 %: %{customdata[1]:.1f} to %{customdata[2]:.1f})" in lines[0].hovertemplate
+    assert lines[0].text == ("one", "two", "four") and lines[1].text == ("1", "2")
+    assert [list(told) for told in lines[0].customdata] == [[0.1, 0.9], [0.2, 0.9], [0.4, 0.9]]
+    assert "%{y:.1f} (95 %: %{customdata[0]:.1f} to %{customdata[1]:.1f})" in lines[0].hovertemplate
+    assert "95 %" not in lines[1].hovertemplate, "no interval is told that is not given"
 
 
 def test_the_band_goes_along_the_upper_edge_and_back_along_the_lower_one():
@@ -52,3 +55,13 @@ def test_panels_share_their_y_axis_and_have_titles_and_marks():
     assert figure.layout.yaxis.title.text == "AUC" and figure.layout.xaxis2.title.text == "size"
     assert figure.layout.xaxis.ticktext == ("one", "two")
     assert {shape.y0 for shape in figure.layout.shapes} == {0.5}
+
+
+def test_the_table_of_the_figure_tells_lines_from_their_bands():
+    rows = list(csv.DictReader(io.StringIO(as_csv(drawn()))))
+    assert [(row["x"], row["y"], row["detail"]) for row in rows if row["series"] == "PGD" and row["panel"] == "right"] == [
+        ("1", "0.2", ""), ("2", "0.3", "")
+    ]  # fmt: skip
+    hidden = [row for row in rows if row["series"] == "PGD+HFC"]
+    assert [row["detail"] for row in hidden] == ["0.1 0.9", "0.2 0.9", "0.4 0.9"] and not hidden[0]["id"]
+    assert sum(row["series"] == "PGD+HFC, 95 % interval" for row in rows) == 6

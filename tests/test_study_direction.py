@@ -12,14 +12,15 @@ from bundles import case, one_thread  # noqa: F401
 from networks import images, linear, tiny_cnn
 from torch import nn
 
+from hfcviz.activations import extract
 from hfcviz.attacks import LOSSES, uniform_noise
 from hfcviz.datasets import Dataset, Split
 from hfcviz.jobs import Cancelled
 from hfcviz.models import Classifier
-from hfcviz.settings import InputError
+from hfcviz.settings import InputError, silent
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import STUDIES, perform
-from hfcviz.studies.direction import Direction, cosines, draw, loss_gradient
+from hfcviz.studies.direction import Direction, cosines, draw, loss_gradient, path
 from hfcviz.studies.lab import Budget, Lab
 
 BUDGET = Budget(scans=24, eps=12 / 255, steps=5, seed=3)
@@ -170,6 +171,19 @@ def test_more_classes_stand_beside_and_no_attack_is_made_twice(tmp_path):
     again = [replace(lab, made=type(lab.made)(), _known={}) for lab in (two, three)]
     assert perform_on(again[0], "margin", again[1])[0] == rows
     assert not any("path" in name for lab in again for name in lab.made)
+
+
+def test_the_path_is_that_of_the_attack_with_the_chosen_loss(tmp_path):
+    """It ends where the same attack, made for other studies, ends."""
+    lab = Lab(case().classifier, case().dataset, BUDGET, Store(tmp_path))
+    perform_on(lab, "margin")
+    made = dict(lab.made)
+    for constraint in (None, Direction().constraint):
+        followed = path(lab, BUDGET.attack.replace(loss="margin"), constraint, silent)
+        assert dict(lab.made) == made, "the study has not followed this attack"
+        end = extract(lab.classifier, lab.images(BUDGET.attack.replace(loss="margin"), constraint)).layers["block3"]
+        assert followed.shape == (BUDGET.steps + 1, *end.shape) and np.allclose(followed[-1], end, atol=1e-4)
+        made = dict(lab.made)
 
 
 def test_progress_rises_to_the_end_and_stops_the_study(tmp_path):

@@ -15,6 +15,7 @@ from torch import nn
 
 from hfcviz.jobs import Cancelled
 from hfcviz.models import Classifier
+from hfcviz.reference import noisy
 from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import perform
@@ -97,7 +98,10 @@ def _bias(network: Classifier) -> float:
 
 
 def test_noise_of_the_same_size_stands_beside_and_changes_less(tmp_path):
-    rows = perform("stress", lab_of(two_linear(shift=4.0), tmp_path)).rows
+    lab = lab_of(two_linear(shift=4.0), tmp_path)
+    rows, x = perform("stress", lab).rows, lab.chosen().x
+    before, after = (images.double().flatten(1).mean(1) for images in (x, noisy(x, BUDGET.eps, lab.chosen().seeds)))
+    assert value(rows, "flat", "noise")["change"] == pytest.approx(float(((after - before) / before).mean()), abs=1e-6)
     for layer in ("flat", "mixed"):
         noise, up, down = (value(rows, layer, way)["change"] for way in ("noise", "up", "down"))
         assert down < noise < up and abs(noise) < 0.3 * min(up, -down)

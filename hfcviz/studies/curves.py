@@ -91,7 +91,7 @@ def _curve(line: Line, colour: str, shown: bool, y_format: str) -> go.Scatter:
     symbol = SYMBOLS.get(line.role, "circle") + ("-open" if line.place else "")
     words = list(line.said) or [f"{x:g}" for x in line.x]
     edges = [*zip(line.low, line.high, strict=True)] if line.low else []
-    interval = f" (95 %: %{{customdata[1]:{y_format}}} to %{{customdata[2]:{y_format}}})" if edges else ""
+    interval = f" (95 %: %{{customdata[0]:{y_format}}} to %{{customdata[1]:{y_format}}})" if edges else ""
     return go.Scatter(
         x=list(line.x),
         y=list(line.y),
@@ -101,8 +101,9 @@ def _curve(line: Line, colour: str, shown: bool, y_format: str) -> go.Scatter:
         mode="lines+markers",
         line={"color": colour, "dash": DASHES[line.place % len(DASHES)], "width": 2},
         marker={"symbol": symbol, "size": 7},
-        customdata=[[word, *pair] for word, pair in zip(words, edges or [()] * len(words), strict=True)],
-        hovertemplate=f"{line.name}<br>%{{customdata[0]}}<br>%{{y:{y_format}}}{interval}<extra></extra>",
+        text=words,
+        customdata=edges or None,
+        hovertemplate=f"{line.name}<br>%{{text}}<br>%{{y:{y_format}}}{interval}<extra></extra>",
     )
 
 
@@ -111,7 +112,7 @@ def _band(line: Line, colour: str) -> go.Scatter:
     return go.Scatter(
         x=[*line.x, *reversed(line.x)],
         y=[*line.high, *reversed(line.low)],
-        name=line.name,
+        name=f"{line.name}, 95 % interval",  # the figure's table tells it from the line
         legendgroup=line.name,
         showlegend=False,
         mode="lines",

@@ -167,12 +167,12 @@ def _shows(rows: list[Row]) -> str:
     labels, said = _labels(rows), []
     for label in labels:
         up, down = (_of(rows, label, way) for way in DRIVES)
-        ends = [
-            f"of {one['layer']} up by {_words(one)} and down by {_words(other)}"
-            for one, other in ((up[0], down[0]), (up[-1], down[-1]))
+        ways = [
+            f"{way} by {_words(own[0])} at {own[0]['layer']} and {_words(own[-1])} at {own[-1]['layer']}"
+            for way, own in zip(DRIVES, (up, down), strict=True)
         ]
-        said.append(f"for {label} ({up[0]['n']} scans) {', '.join(ends)}")
-    text = f"Within eps the mean activation of a layer can be driven {'; '.join(said)}"
+        said.append(f"in {label} ({up[0]['n']} scans) {', '.join(ways)}")
+    text = f"Within eps, attacks drive a layer's mean activation {'; '.join(said)}"
     if len(labels) > 1:
         text += (
             f"; {labels[0]} changes more in {' and in '.join(_more(rows, labels[0], labels[1], way) for way in DRIVES)}"
