@@ -33,6 +33,7 @@ from hfcviz.reference import like_cohort
 from hfcviz.runs import in_255
 from hfcviz.settings import InputError
 from hfcviz.slices import ZOOMS
+from hfcviz.studies import catalogue
 from hfcviz.tables import MEASURES, PAPER
 from hfcviz.windows import UNITLESS
 
@@ -74,6 +75,7 @@ class View:
     run: str | None = None
     measure: str | None = None
     detector: str | None = None
+    study: str | None = None
 
 
 def usual_plan(bundle: Bundle, attack: str = "PGD", penalty: str = "HFC") -> Plan:
@@ -105,7 +107,7 @@ def to_query(view: View) -> dict[str, str]:
         found["scan"] = OWN if view.scan == OWN else str(numbered(bundle.reference.ids)[view.scan])
     if view.plan is not None:
         found |= _of_plan(view.plan, bundle)
-    plain = {name: getattr(view, name) for name in ("layer", "method", "show", "run", "measure", "detector")}
+    plain = {name: getattr(view, name) for name in ("layer", "method", "show", "run", "measure", "detector", "study")}
     found |= {name: value for name, value in plain.items() if value is not None}
     if view.scan != OWN:  # which is on a grid and in units that are not ours
         found |= _of_looks(view)
@@ -158,6 +160,7 @@ def from_query(query: Mapping[str, str]) -> tuple[View, list[str]]:
         run=one_of("run", runs),
         measure=one_of("measure", [*MEASURES, PAPER]),
         detector=one_of("detector", list(DETECTORS)),
+        study=one_of("study", list(catalogue.STUDIES)),
     )
     refused += [f"A link must be made of parameters of ours; got {short(name)}: it is left out." for name in left]
     return view, refused

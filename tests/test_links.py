@@ -22,6 +22,7 @@ from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import like_cohort
 from hfcviz.scans import Scan
+from hfcviz.studies.catalogue import STUDIES
 from hfcviz.tables import MEASURES
 from hfcviz.ui.state import ChosenScan
 
@@ -117,6 +118,7 @@ def views(draw) -> View:
         run=run and run[0],
         measure=draw(perhaps(*MEASURES)),
         detector=draw(perhaps(*DETECTORS)),
+        study=draw(perhaps(*STUDIES)),
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import one_thread  # noqa: F401
 from streamlit.testing.v1 import AppTest
 from studies_of_ours import TALLY
 
 from hfcviz.bundle import BUNDLES
+from hfcviz.datasets import Split
 from hfcviz.palette import COLOURS
 from hfcviz.settings import InputError
 from hfcviz.studies import catalogue
@@ -35,6 +37,19 @@ def fake(bundle, name) -> Findings:
 
 
 @pytest.fixture
+def few(tmp_path, monkeypatch) -> Path:
+    """Few images in the place of the brain slices, so that a run is a matter of seconds; also as a file."""
+    whole = BUNDLES["brain2d"].dataset
+    splits = {part: Split(one.x[:72], one.y[:72], one.ids[:72]) for part, one in whole.splits.items()}
+    monkeypatch.setattr("hfcviz.ui.state.images", lambda: replace(whole, splits=splits))
+    arrays = {f"{part}_images": one.x[:, 0] for part, one in splits.items()}
+    arrays |= {f"{part}_labels": one.y for part, one in splits.items()}
+    path = tmp_path / "few.npz"
+    np.savez(path, class_names=np.array(whole.class_names), **arrays)
+    return path
+
+
+@pytest.fixture
 def tally(monkeypatch) -> Iterator[None]:
     """Two studies of ours alone; of the second nothing is published."""
     studies = {"tally": TALLY, "unpublished": replace(TALLY, title="Unpublished")}
@@ -45,13 +60,15 @@ def tally(monkeypatch) -> Iterator[None]:
     study_views._read.clear()
 
 
-def page_of(name: str, tmp_path, monkeypatch) -> AppTest:
+def page_of(name: str, tmp_path, monkeypatch, study: str | None = None) -> AppTest:
     monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("hfcviz.ui.data_views._check", lambda *rest: [])
     monkeypatch.setattr("hfcviz.ui.state.store", lambda: study_views.state.Store(tmp_path))
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["task"] = name
+    if study is not None:
+        app.query_params["study"] = study
     app.run()
     assert app.session_state["bundle_name"] == name
     return app.switch_page("hfcviz/ui/pages/studies.py").run()
@@ -117,13 +134,26 @@ def test_without_images_it_says_what_is_missing_and_where_to_load_it(tally, tmp_
     assert "No run of this study is published for **Chest X-ray (pneumonia)**." in said(app) and not app.exception
 
 
+def test_the_address_carries_the_study(tally, tmp_path, monkeypatch):
+    app = page_of("chest", tmp_path, monkeypatch)
+    assert app.query_params.get("study") is None, "the first needs no word"
+    assert set(app.query_params) == {"task"}
+
+
+@pytest.mark.parametrize("study", list(catalogue.STUDIES)[1:])
+def test_an_address_opens_its_study(study, tmp_path, monkeypatch):
+    app = page_of("brain2d", tmp_path, monkeypatch, study)
+    assert app.pills(key="study.name").value == study
+    assert app.query_params["study"] == study and not app.exception
+
+
 def small(app: AppTest) -> AppTest:
     app.number_input(key="study.budget.brain2d.scans").set_value(20)
     app.number_input(key="study.budget.brain2d.steps").set_value(1)
     return app
 
 
-def test_a_run_takes_the_place_of_the_published_one_until_it_is_put_away(tally, tmp_path, monkeypatch):
+def test_a_run_takes_the_place_of_the_published_one_until_it_is_put_away(tally, few, tmp_path, monkeypatch):
     app = small(page_of("brain2d", tmp_path, monkeypatch)).run()
     assert "These settings are not those of the run that is shown" in said(app)
     app.button(key="study.run.tally").click().run()
@@ -161,7 +191,7 @@ def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
     assert not [button for button in app.button if button.label == "Run"] and not app.exception
 
 
-def test_a_stopped_run_says_that_what_is_finished_is_kept(tally, tmp_path, monkeypatch):
+def test_a_stopped_run_says_that_what_is_finished_is_kept(tally, few, tmp_path, monkeypatch):
     app = small(page_of("brain2d", tmp_path, monkeypatch)).run()
     app.button(key="study.run.tally").click()
     app.run()
@@ -201,7 +231,7 @@ def test_findings_that_the_figure_cannot_draw_keep_their_table(tally, tmp_path, 
     assert not app.exception and "cannot be drawn" in app.error[0].value and len(app.dataframe) == 1
 
 
-def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, tmp_path, monkeypatch):
+def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, few, tmp_path, monkeypatch):
     app = page_of("brain2d", tmp_path, monkeypatch)
     box = app.selectbox(key="study.beside.tally.brain2d")
     assert box.options[0] == "none" and "brain3d-densenet" in box.options and "brain2d-resnet18" not in box.options
@@ -212,7 +242,8 @@ def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, tm
     app.button(key="study.run.tally").click().run()
     assert "/nowhere" in app.error[0].value and app.session_state["study_job"] is None
     app.text_input(key="study.beside_model.tally").set_value(str(BUNDLES["brain2d"].folder)).run()
-    app.text_input(key="study.beside_data.tally").set_value("brain2d").run()
+    app.text_input(key="study.beside_data.tally").set_value(str(few)).run()
     small(app).button(key="study.run.tally").click().run()
     finish(app)
-    assert "Beside it: brain2d-resnet18 on brain2d" in said(app) and len(app.dataframe[0].value) == 4
+    assert not app.error, [error.value for error in app.error]
+    assert "Beside it: brain2d-resnet18 on few, at most 20 scans" in said(app) and len(app.dataframe[0].value) == 4

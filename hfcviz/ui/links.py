@@ -23,6 +23,7 @@ from hfcviz.links import (
 from hfcviz.outcome import Plan, attacked
 from hfcviz.planes import PLANES
 from hfcviz.settings import Settings, options
+from hfcviz.studies import catalogue
 from hfcviz.ui import controls, linked, state
 from hfcviz.ui.rest import at_rest
 from hfcviz.ui.sliders import slice_key, view_key
@@ -173,6 +174,11 @@ def _cohort(view: View) -> View:
     )
 
 
+def _studies(view: View) -> View:
+    name = st.session_state.get("study.name")
+    return replace(view, study=None if name == next(iter(catalogue.STUDIES), None) else name)
+
+
 def _known(chosen: frozenset[str]) -> frozenset[str]:
     """Scans of a data set of one's own that the cohort lacks are not carried."""
     return chosen.intersection(state.bundle().reference.ids)
@@ -194,6 +200,7 @@ def _cohort_keys(task: str) -> dict[str, str]:
 def _widgets(view: View) -> dict[str, Any]:
     """{key of a widget: what it shows}, for all that the view names."""
     found: dict[str, Any] = {"layer": view.layer, "method": view.method}
+    found["study.name"] = view.study
     found["layers_shown"] = None if view.show is None else SHOWN[view.show]
     keys = _cohort_keys(view.task)
     found |= {keys[name]: getattr(view, name) for name in ("eps", "measure", "detector", "layer", "method")}
@@ -227,5 +234,5 @@ def _entries(settings: Settings, key: str) -> dict[str, Any]:
     return {f"{key}.{one.name}": one.entered(getattr(settings, one.name)) for one in options(type(settings))}
 
 
-PAGES = {"": _explore, "cohort": _cohort, "data": lambda view: view}
+PAGES = {"": _explore, "cohort": _cohort, "studies": _studies, "data": lambda view: view}
 """What the address of each page tells, by its url_path."""
