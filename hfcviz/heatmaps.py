@@ -35,7 +35,7 @@ def heat_maps(
     }
     scales = {title: scale if isinstance(scale, str) else scale[title] for title in panels}
     last = {name: title for title, name in scales.items()}
-    bars = {name: 1.02 + 0.1 * place for place, name in enumerate(last)}
+    bars = {name: 1.02 + 0.12 * place for place, name in enumerate(last)}
     figure = make_subplots(
         1,
         len(panels),
