@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from hfcviz.activations import Activations, concatenate, extract
+from hfcviz.attacks import Attack
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
 from hfcviz.metrics import percentile_rank
+from hfcviz.penalties import HFC
 from hfcviz.reference import noisy, shares
 from hfcviz.settings import Progress, silent
 from hfcviz.store import Arrays
-from hfcviz.studies.attackers import ATTACKERS
+from hfcviz.studies.attackers import ATTACKERS, Typical
 from hfcviz.studies.lab import Lab
 from hfcviz.studies.squeezing import LARGEST, SQUEEZES, distances
 
@@ -24,6 +26,7 @@ TAUGHT = tuple(
     name for name, one in DETECTORS.items() if one.rule in ("regression", "mean") or name in ("SVM", "KD+BU")
 )
 """Detectors that learn from attacked scans; KD and BU learn from clean ones alone."""
+SQUEEZED = (*SQUEEZES, LARGEST)
 OF_LAYERS = tuple(name for name, one in DETECTORS.items() if "dropout" not in one.rule)
 """Detectors that look at layers and nothing else."""
 
@@ -56,7 +59,7 @@ DEFENCES: dict[str, Defence] = {
     "free, taught HFC": Defence(
         "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
     ),
-    "squeezing": Defence("probabilities of simplified images", (*SQUEEZES, LARGEST), INPUTS, taught=()),
+    "squeezing": Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
 }
 """By name."""
 
@@ -90,9 +93,13 @@ def pictures(lab: Lab, what: str, progress: Progress = silent) -> Tensor:
         return chosen.x
     if what == "noise":
         return noisy(chosen.x, lab.budget.eps, chosen.seeds)
-    one = ATTACKERS[what]
-    attack, carried = one.attack(lab.budget.eps, lab.budget.steps), one.carried(lab.classifier.layer_names)
-    return (widened(lab) if one.free else lab).images(attack, carried, progress=progress)
+    attack, carried = _recipe(lab, what)
+    return (widened(lab) if ATTACKERS[what].free else lab).images(attack, carried, progress=progress)
+
+
+def _recipe(lab: Lab, name: str) -> tuple[Attack, HFC | Typical | None]:
+    one = ATTACKERS[name]
+    return one.attack(lab.budget.eps, lab.budget.steps), one.carried(lab.classifier.layer_names)
 
 
 def seen(lab: Lab, sees: str, what: str, progress: Progress = silent) -> Activations:
@@ -109,10 +116,7 @@ def seen(lab: Lab, sees: str, what: str, progress: Progress = silent) -> Activat
     elif what == "noise":
         found = at.noise(lab.budget.eps, progress).seen
     elif sees == MEANS or knows:
-        attack, carried = (
-            ATTACKERS[what].attack(lab.budget.eps, lab.budget.steps),
-            ATTACKERS[what].carried(lab.classifier.layer_names),
-        )
+        attack, carried = _recipe(lab, what)
         found = at.version(attack, carried, progress=progress).seen
     else:
         arrays = lab.kept(
@@ -143,12 +147,11 @@ def fitted(lab: Lab, defence: Defence, progress: Progress = silent) -> dict[str,
             adversarial=part(*defence.taught),
             calibration=seen(lab, defence.sees, "calibration"),
         )
-        names = tuple(name for name in detectors_of(lab, defence))
-        return fit_detectors(training, names, seed=lab.budget.seed, progress=progress)
+        return fit_detectors(training, detectors_of(lab, defence), seed=lab.budget.seed, progress=progress)
 
     if defence.sees == MEANS and defence.taught == ("PGD",):
         return lab.detectors(lab.budget.attack, progress)
-    found: dict[str, Fitted] = lab.once("defence", [defence.sees, defence.taught], make)
+    found: dict[str, Fitted] = lab.once("defence", [defence.sees, defence.taught, defence.detectors], make)
     return found
 
 
