@@ -23,7 +23,7 @@ from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies.attackers import ATTACKERS, Typical
 from hfcviz.studies.catalogue import STUDIES, perform
-from hfcviz.studies.defences import DEFENCES, off_centre, pictures, seen, widened
+from hfcviz.studies.defences import DEFENCES, above, off_centre, pictures, scores, seen, widened
 from hfcviz.studies.defender import HELD_OUT, WORST, Defender, check, draw
 from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.squeezing import SQUEEZES, blurred, distances, fewer_levels, median
@@ -77,6 +77,31 @@ def test_off_centre_is_the_rank_from_the_middle_and_goes_on_beyond_the_clean_sco
     found = off_centre(np.array([4.5, 4.0, 1.5, 7.5, 18.0, -0.01, -4.5, 31.5]), calibration)
     assert found == pytest.approx([0, 5, 30, 30, 45, 50 + 0.01 / 4.5, 51, 51])
     assert off_centre(np.array([2.0]), np.array([1.0, 1.0])) == pytest.approx([51])  # of no width
+
+
+def test_above_is_the_rank_and_goes_on_beyond_the_highest_clean_score_alone():
+    calibration = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 18])
+    assert above(np.array([-9.0, 0.5, 18.0, 31.5]), calibration) == pytest.approx([0, 10, 95, 101])
+
+
+def test_joined_to_squeezing_a_scan_is_as_suspicious_as_the_more_suspicious_of_the_two_ranks(whole):
+    lab, _ = whole
+    one = replace(DEFENCES["or squeezing"], detectors=("MAHA", "SVM"))
+    usual, squeezes = replace(DEFENCES["as before"], detectors=("MAHA", "SVM")), DEFENCES["squeezing"]
+    kinds = ("clean", "noise", "C&W+HFC")
+    ranks = {}
+    for kind in kinds:
+        pairs = [
+            (scores(lab, who, kind)[name], scores(lab, who, "calibration")[name])
+            for who, name in ((usual, "SVM"), (squeezes, "largest"))
+        ]
+        ranks[kind] = [
+            np.mean(values[:, None] > own, 1) + np.mean(values[:, None] == own, 1) / 2 for values, own in pairs
+        ]
+        joined = scores(lab, one, kind)["SVM"]
+        inside = joined < 100
+        assert joined[inside] == pytest.approx(100 * np.max(ranks[kind], 0)[inside])
+        assert (np.max(ranks[kind], 0)[~inside] == 1).all()
 
 
 def checkerboards(count: int, seed: int, strength: float) -> torch.Tensor:

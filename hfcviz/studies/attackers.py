@@ -84,6 +84,8 @@ ATTACKERS: dict[str, Attacker] = {
     "HFC, eps / 2": Attacker("held out", penalty=HFC(), share=0.5),
     "HFC, eps x 2": Attacker("held out", penalty=HFC(), share=2.0),
     "HFC, free too": Attacker("adaptive", penalty=HFC(), free=True),
+    # Blurring takes away less of a change that is smooth itself.
+    "TIM+HFC": Attacker("adaptive", base="TIM", penalty=HFC()),
     "typical": Attacker("adaptive", penalty=Typical()),
     "typical, free too": Attacker("adaptive", penalty=Typical(), free=True),
 }

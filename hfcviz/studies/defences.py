@@ -22,6 +22,7 @@ from hfcviz.studies.lab import Lab
 from hfcviz.studies.squeezing import LARGEST, SQUEEZES, distances
 
 MEANS, FREE, INPUTS = "means", "free statistics", "inputs"
+SQUEEZING = "squeezing"
 TAUGHT = tuple(
     name for name, one in DETECTORS.items() if one.rule in ("regression", "mean") or name in ("SVM", "KD+BU")
 )
@@ -47,6 +48,8 @@ class Defence:
     """The attacks that it learns from."""
     two_sided: bool = False
     """Whether a score that is too low for a clean scan is suspicious as well."""
+    joined: bool = False
+    """Whether a scan that squeezing finds suspicious is so as well."""
 
 
 BOTH = ("PGD", "PGD+HFC")
@@ -59,7 +62,10 @@ DEFENCES: dict[str, Defence] = {
     "free, taught HFC": Defence(
         "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
     ),
-    "squeezing": Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
+    SQUEEZING: Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
+    "or squeezing": Defence(
+        "the detectors as they are, or squeezing, whichever finds more", tuple(DETECTORS), joined=True
+    ),
 }
 """By name."""
 
@@ -69,9 +75,15 @@ def off_centre(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 
     Beyond all clean scores, where ranks end, it goes on by the distance from them, as a share of that side's width.
     """
-    low, middle, high = np.quantile(calibration, [0, 0.5, 1])
-    beyond = np.maximum((low - scores) / ((middle - low) or 1.0), (scores - high) / ((high - middle) or 1.0))
-    return np.abs(percentile_rank(scores, calibration) - 50) + np.maximum(beyond, 0)
+    return np.maximum(above(scores, calibration), above(-scores, -calibration)) - 50
+
+
+def above(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """The percentile rank of scores (N,) among the clean ones (n,), which goes on beyond the highest of them by the
+    distance from it, as a share of the distance between it and the median.
+    """
+    middle, high = np.quantile(calibration, [0.5, 1])
+    return percentile_rank(scores, calibration) + np.maximum(scores - high, 0) / ((high - middle) or 1.0)
 
 
 def widened(lab: Lab) -> Lab:
@@ -163,11 +175,14 @@ def detectors_of(lab: Lab, defence: Defence) -> tuple[str, ...]:
 
 def scores(lab: Lab, defence: Defence, what: str, progress: Progress = silent) -> Arrays:
     """{detector: scores}, higher is more suspicious: of all calibration scans (n,), else of the scans that judge (N,)."""
-    raw = _scores(lab, defence, what, progress)
-    if not defence.two_sided:
-        return raw
-    calibration = _scores(lab, defence, "calibration", progress)
-    return {name: off_centre(values, calibration[name]) for name, values in raw.items()}
+    found, calibration = (_scores(lab, defence, kind, progress) for kind in (what, "calibration"))
+    if defence.two_sided:
+        return {name: off_centre(values, calibration[name]) for name, values in found.items()}
+    if defence.joined:
+        squeezed, usual = (_scores(lab, DEFENCES[SQUEEZING], kind, progress)[LARGEST] for kind in (what, "calibration"))
+        other = above(squeezed, usual)
+        return {name: np.maximum(above(values, calibration[name]), other) for name, values in found.items()}
+    return found
 
 
 def _scores(lab: Lab, defence: Defence, what: str, progress: Progress) -> Arrays:

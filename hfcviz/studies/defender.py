@@ -125,7 +125,7 @@ def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) ->
     share = shares(progress, {kind: 0.6 / len(kinds) for kind in kinds} | {"scores": 0.3, "rows": 0.1})
     for kind in kinds:
         # Images first, where some defence needs them, so that no attack is made twice.
-        if any(one.sees in (FREE, INPUTS) for one in defences.values()) and kind in ATTACKERS:
+        if any(one.joined or one.sees in (FREE, INPUTS) for one in defences.values()) and kind in ATTACKERS:
             pictures(lab, kind, share(kind, f"{kind}: "))
         seen(lab, MEANS, kind, share(kind, f"{kind}: "))
     told = shares(
@@ -211,7 +211,10 @@ def _shows_not(lab: Lab, defences: tuple[Defence, ...], rows: list[Row]) -> str:
         f"minimised the score of a fitted defence itself"
     )
     if any(row["group"] == ADAPTIVE for row in rows):
-        text += ": the adaptive ones know which statistics are looked at and on which sides, not the detectors"
+        text += (
+            ": the adaptive ones know which statistics are looked at, on which sides, and that images may be smoothed, but "
+            "not the detectors"
+        )
     left = [name for one in defences for name in one.detectors if name not in detectors_of(lab, one)]
     if left:
         names = " and ".join(dict.fromkeys(left))
