@@ -6,11 +6,13 @@ import streamlit as st
 
 from hfcviz.ui import links, state, warmup
 from hfcviz.ui.run import RUN_KEY, STOP_KEY
+from hfcviz.ui.sliders import NEXT_KEY, PREVIOUS_KEY
 
 PAGES = {
     "explore": st.Page("hfcviz/ui/pages/explore.py", title="Explore", icon=":material/scatter_plot:", default=True),
     "tour": st.Page("hfcviz/ui/pages/tour.py", title="Tour", icon=":material/school:", url_path="tour"),
     "cohort": st.Page("hfcviz/ui/pages/cohort.py", title="Cohort", icon=":material/groups:", url_path="cohort"),
+    "studies": st.Page("hfcviz/ui/pages/studies.py", title="Studies", icon=":material/science:", url_path="studies"),
     "data": st.Page(
         "hfcviz/ui/pages/data_model.py", title="Data & model", icon=":material/radiology:", url_path="data"
     ),
@@ -26,6 +28,7 @@ KEYS = f"""
 |---|---|
 | {RUN_KEY.replace("Mod", "Ctrl or Cmd")} | runs the attack, on the Explore page |
 | {STOP_KEY} | stops what runs |
+| {PREVIOUS_KEY}, {NEXT_KEY} | previous and next slice of a volume, on the Explore page; of three planes, of the axial one |
 | arrow keys | move the slider that has the focus: layer, slice, zoom, step |
 | Tab, Shift+Tab | go to the next control, or back |
 | Space, Enter | press the button that has the focus |

@@ -1,4 +1,4 @@
-"""Time from a person's action on the Explore page to its answer, in a real browser: `python -m benchmarks.answering`.
+"""Time from a person's action on the Explore or Cohort page to its answer, in a real browser: `python -m benchmarks.answering`.
 
 The app is served on its bundled default and driven by Playwright; the clock is the browser's own, from the key or click to the
 frame after the one in which what was asked for stands on the page. Exit code 1 means that a median is above the limit.
@@ -31,18 +31,44 @@ CLOCK = """what => {
   for (const kind of ['keydown', 'pointerdown']) window.addEventListener(kind, begin, {once: true, capture: true});
 }"""
 SCATTER = "[class*=st-key-scatter] .scatterlayer path.point"
+COHORT = "[class*=st-key-cohort-] .scatterlayer path.point"
+STRIPS = "[class*=st-key-scores-] .scatterlayer path.point"
 
 
-def timed(page: Any, what: str, act: Any, times: int, pause: int = 900) -> list[float]:
-    """Milliseconds from each `act()` to the change of what the selector names; the first is left out, as it warms up."""
+def timed(page: Any, what: str, act: Any, times: int, pause: int = 900, *, warm: bool = True) -> list[float]:
+    """Milliseconds from each `act()` to the change of what the selector names; warm: one more comes first, and is left out."""
     found = []
-    for _ in range(times + 1):
+    for _ in range(times + warm):
         page.evaluate(CLOCK, what)
         act()
         page.wait_for_function("window.elapsed > 0", timeout=60_000)
         found.append(page.evaluate("window.elapsed"))
         page.wait_for_timeout(pause)
-    return found[1:]
+    return found[warm:]
+
+
+def of_cohort(page: Any, times: int) -> dict[str, list[float]]:
+    """The actions of the Cohort page: layer, detector and another published run. It is opened from the Explore page and left again."""
+    rows: dict[str, list[float]] = {"opening Cohort": []}
+    for _ in range(times + 1):
+        page.get_by_role("link", name="Explore").click()
+        page.locator(SCATTER).nth(100).wait_for(timeout=90_000)
+        page.wait_for_timeout(1500)
+        rows["opening Cohort"] += timed(page, COHORT, page.get_by_role("link", name="Cohort").click, 1, warm=False)
+    rows["opening Cohort"].pop(0)
+    page.wait_for_timeout(2000)
+    layer = page.get_by_role("slider", name="Layer, from input to output")
+    layer.focus()
+    rows["Cohort: layer"] = timed(page, COHORT, lambda: layer.press("ArrowLeft"), min(times, 6))
+    detectors = ["LID", "SVM", "KD", "MAHA", "DNN"] * times
+    choice = page.locator("[class*=st-key-cohort-detector]")
+    rows["Cohort: detector"] = timed(
+        page, STRIPS, lambda: choice.get_by_text(detectors.pop(0), exact=True).click(), times
+    )
+    runs = ["BIM", "FGSM", "MIM", "PGD"] * times
+    closer = page.locator("[class*=st-key-cohort-run]")
+    rows["Cohort: run"] = timed(page, COHORT, lambda: closer.get_by_text(runs.pop(0), exact=True).click(), times, 1500)
+    return rows
 
 
 def main() -> int:
@@ -80,6 +106,7 @@ def main() -> int:
         step.focus()
         words = ".st-key-chart-film .textpoint text"
         rows["a step of the film"] = timed(page, words, lambda: step.press("ArrowRight"), options.times)
+        rows |= of_cohort(page, options.times)
         browser.close()
     print(f"{'action':<20} {'median ms':>9} {'most ms':>8}  median at most {LIMIT} ms")
     met = True

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from hfcviz import __version__, cmd_attack, cmd_evaluate, cmd_figures, cmd_inspect, cmd_reproduce
+from hfcviz import __version__, cmd_attack, cmd_evaluate, cmd_figures, cmd_inspect, cmd_reproduce, cmd_study
 from hfcviz.cmd_attack import NOTE
 from hfcviz.settings import InputError
 
@@ -81,6 +81,12 @@ COMMANDS: dict[
         cmd_evaluate.declare,
         cmd_evaluate.perform,
         "Attack a test set with and without the constraint, and measure how many attacks detectors miss.",
+        "stopped; what is finished is kept, and the same command goes on from there.",
+    ),
+    "study": (
+        cmd_study.declare,
+        cmd_study.perform,
+        "Put one of the paper's claims to the test.",
         "stopped; what is finished is kept, and the same command goes on from there.",
     ),
     "inspect": (

@@ -14,9 +14,11 @@ from hfcviz.datasets import DATASETS, Dataset, load_dataset
 from hfcviz.models import MODELS, Classifier, describe_model, load_model
 from hfcviz.outcome import Outcome, load_outcome
 from hfcviz.penalties import load_constraint
+from hfcviz.projections import Embedding
 from hfcviz.reference import Reference, load_reference
 from hfcviz.runs import Runs, load_judged
 from hfcviz.settings import InputError
+from hfcviz.store import load_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,15 @@ class Bundle:
         """The finished result on which the app opens, where there is one."""
         path = self.folder / "first.npz"
         return load_outcome(path) if self.source is not None or path.is_file() else None
+
+    @cached_property
+    def maps(self) -> dict[str, Embedding]:
+        """Ready positions of the first result, {"UMAP layer1.0": ...}; none where there is no such file."""
+        path = self.folder / "embeddings.npz"
+        if not path.is_file():
+            return {}
+        arrays, about = load_arrays(path)
+        return {name: Embedding.of(xy, about[name], exact=name.startswith("PCA ")) for name, xy in arrays.items()}
 
     @cached_property
     def judged(self) -> Judged | None:

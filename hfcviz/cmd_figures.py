@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfcviz.cmd_attack import NOTE
-from hfcviz.cmd_reproduce import read, recipe_flags, repeated
+from hfcviz.cmd_reproduce import read, recipe_flags, repeated, scan_of
 from hfcviz.settings import InputError, Progress
 from hfcviz.terminal import all_or_nothing, shown_progress
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hfcviz.bundle import Bundle
     from hfcviz.cohort import Judged
+    from hfcviz.grids import Shown
     from hfcviz.outcome import Outcome
     from hfcviz.paper import Page
 
@@ -161,17 +162,28 @@ def _of_run(
     from hfcviz.film import recorded
     from hfcviz.outcome import report
 
-    content = report(outcome, bundle.about["class_names"])
-    names = list(RUN_FIGURES) + (["planes"] if outcome.x.ndim == 5 else [])
+    content, own = report(outcome, bundle.about["class_names"]), _own(outcome, bundle, arguments)
+    names = list(RUN_FIGURES) + (["planes"] if own or outcome.x.ndim == 5 else [])
     if not recorded(outcome):  # made before films were kept
         names.remove("film")
     for name, view in _entries(arguments, figure, names):
-        layer = f"-{view['layer']}" if "layer" in view else ""
+        if own and name == "planes":
+            view = {"grid": "own"} | view
 
         def make(progress: Progress, name: str = name, view: dict[str, Any] = view) -> go.Figure:
-            return of_outcome(outcome, bundle, name, view, progress=progress)
+            return of_outcome(outcome, bundle, name, view, own=own, progress=progress)
 
-        yield f"{name}{layer}", {"name": name, "view": view}, make, content
+        yield _file(name, view), {"name": name, "view": view}, make, content
+
+
+def _own(outcome: Outcome, bundle: Bundle, arguments: argparse.Namespace) -> Shown | None:
+    """The run on the grid of its scan's file, where --scan names it; InputError where that is not the scan of the run."""
+    if arguments.scan is None:
+        return None
+    from hfcviz.grids import shown
+
+    scan = scan_of(outcome.recipe, bundle, arguments)[1]
+    return None if scan is None else shown(outcome, scan, tuple(arguments.window) if arguments.window else None)
 
 
 def _of_cohorts(arguments: argparse.Namespace, folder: Path) -> Iterator[Made]:
@@ -198,8 +210,7 @@ def _of_cohort(
         def make(progress: Progress, name: str = name, view: dict[str, Any] = view) -> go.Figure:
             return of_cohort(judged, name, view, progress=progress)
 
-        layer = f"-{view['layer']}" if "layer" in view else ""
-        yield f"{prefix}{name}{layer}", {"name": name, "view": view}, make, {"recipe": judged.recipe}
+        yield prefix + _file(name, view), {"name": name, "view": view}, make, {"recipe": judged.recipe}
 
 
 def _entries(
@@ -226,6 +237,11 @@ def _entries(
             yield from ((name, view | {"layer": layer}) for layer in layers)
         else:
             yield name, view
+
+
+def _file(name: str, view: dict[str, Any]) -> str:
+    """How a figure's files are called; of several layers each has its own."""
+    return f"{name}-{view['layer']}" if "layer" in view else name
 
 
 def _names(text: str) -> list[str]:

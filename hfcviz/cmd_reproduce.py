@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hfcviz.bundle import Bundle
     from hfcviz.outcome import Outcome
+    from hfcviz.scans import Scan
 
 DIFFERENT = 3
 """Exit code where the repeated run differs by more than the tolerance."""
@@ -126,14 +127,14 @@ def repeated(
     from hfcviz.reruns import plan_of
     from hfcviz.store import Store
 
-    plan, x = plan_of(recipe), _scan_of(recipe, bundle, arguments)
+    plan, (x, _) = plan_of(recipe), scan_of(recipe, bundle, arguments)
     store = Store() if stored else None
     name = recipe["scan"]["name"]
     return run_experiment(bundle.classifier, bundle.reference, x, plan, scan_name=name, store=store, progress=progress)
 
 
-def _scan_of(recipe: dict[str, Any], bundle: Bundle, arguments: argparse.Namespace) -> np.ndarray:
-    """The scan as the network takes it, with the digest that the recipe has."""
+def scan_of(recipe: dict[str, Any], bundle: Bundle, arguments: argparse.Namespace) -> tuple[np.ndarray, Scan | None]:
+    """The scan as the network takes it, with the digest that the recipe has, and of a file the scan as it is. InputError for another."""
     import numpy as np
 
     from hfcviz.store import digest
@@ -144,15 +145,15 @@ def _scan_of(recipe: dict[str, Any], bundle: Bundle, arguments: argparse.Namespa
             raise TypeError("text")
     except (KeyError, TypeError) as error:
         raise InputError(f"The recipe must name its scan, but does not ({error} is missing): make it again.") from None
-    arguments.scan = arguments.scan or _bundled(name, bundle)
-    x = read_scan(arguments, bundle)[0]
+    given = argparse.Namespace(**vars(arguments) | {"scan": arguments.scan or _bundled(name, bundle)})
+    x, _, _, scan = read_scan(given, bundle)
     found = digest(np.ascontiguousarray(x, dtype=np.float32))
     if found != wanted:
         raise InputError(
-            f"The scan must be the one of the recipe, {name} with the sha256 {wanted[:12]}, but {arguments.scan} has {found[:12]}: name "
+            f"The scan must be the one of the recipe, {name} with the sha256 {wanted[:12]}, but {given.scan} has {found[:12]}: name "
             "its file with --scan, and the same --window, --axis, --slice or --volume as then."
         )
-    return x
+    return x, scan
 
 
 def _bundled(name: str, bundle: Bundle) -> str:

@@ -2,56 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hfcviz import cohort_charts, layer_views, panels
-from hfcviz.bundle import Bundle
+from hfcviz.bundle import BUNDLES, Bundle
 from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.film import make_film
 from hfcviz.film_figures import film_figure
-from hfcviz.grids import shown
+from hfcviz.grids import Shown, shown
 from hfcviz.montage import embeddings, montage
 from hfcviz.outcome import Outcome
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import InputError, Progress, silent
-from hfcviz.slices import centre, slices_figure
+from hfcviz.slices import read_view, slices_figure
+from hfcviz.store import digest
+from hfcviz.tour import BUNDLE, TOUR, pictures_of
+from hfcviz.tour_figures import gather
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 View = Mapping[str, Any]
-"""What was chosen for a figure: "layer", "method", "layers", "methods", "detector", "selected" (ids); each has a default."""
+"""What was chosen for a figure: what ANYWHERE names ("selected": ids), and of slices what `slices.read_view` knows; each has a default."""
+ANYWHERE = ("layer", "method", "layers", "methods", "detector", "selected")
+"""What any view may hold, whether its figure looks at it or not."""
 
 
-def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progress: Progress = silent) -> go.Figure:
-    """A figure of one scan's run. InputError for a name, layer or projection that is unknown."""
+def of_outcome(
+    outcome: Outcome, bundle: Bundle, name: str, view: View, *, own: Shown | None = None, progress: Progress = silent
+) -> go.Figure:
+    """A figure of one scan's run. own: the run on its scan's own grid, for a view of that.
+
+    InputError for a name, layer or projection that is unknown, and for a view that is damaged or needs `own` where there is none.
+    """
     if name.startswith("tour-"):
-        raise InputError(f"The figure {name} is one of the guided tour: export it from the Tour page of the app.")
+        return _of_tour(outcome, name, view)
     names = bundle.about["class_names"]
     last = list(outcome.activations.layers)[-1]
+    layer = _one(view, "layer", list(outcome.activations.layers), last)
     if name == "montage":
         layers, methods = _many(view, "layers", [last]), _many(view, "methods", list(PROJECTIONS))
         found = embeddings(outcome, bundle.reference, layers, methods, progress=progress)
         return montage(outcome, bundle.reference, names, layers, methods, found)
-    layer = _one(view, "layer", list(outcome.activations.layers), last)
     method = _one(view, "method", list(PROJECTIONS), "PCA")
     chosen = frozenset(_many(view, "selected", []))
     affine = bundle.affine_of(outcome.recipe["scan"]["name"])
 
     def planes() -> go.Figure:
-        if view.get("grid") == "own":
+        seen = own if view.get("grid") == "own" else shown(outcome, affine=affine)
+        if seen is None:
             raise InputError(
-                "This figure shows a scan on its own grid, which its recipe does not hold: run attack on the scan's file, whose "
-                "folder has it as planes.html, or export it from the app."
+                "This figure shows a scan on its own grid, which its recipe does not hold: name the scan's file with --scan, and the "
+                "same --window, --axis, --slice or --volume as then."
             )
-        seen = shown(outcome, affine=affine)
-        options = {key: view[key] for key in ("names", "radiological", "changes", "zoom") if key in view}
-        try:
-            window = tuple(view["window"]) if view.get("window") else None
-            return slices_figure(outcome, seen, names, view.get("index") or centre(seen), window=window, **options)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise InputError(f"The view of this figure's recipe is damaged ({error}): export it again.") from error
+        chosen_here = {key: value for key, value in view.items() if key not in ANYWHERE}
+        return slices_figure(outcome, seen, names, **read_view(chosen_here, seen))
 
     def scatter() -> go.Figure:
         place = layer_views.embed_layer(outcome, bundle.reference, layer, PROJECTIONS[method], progress=progress)
@@ -80,6 +87,30 @@ def of_outcome(outcome: Outcome, bundle: Bundle, name: str, view: View, *, progr
     return _made(makers, name)
 
 
+def _of_tour(outcome: Outcome, name: str, view: View) -> go.Figure:
+    """A figure of the guided tour, "tour-3-1" for the first of its third step; only of the result that the tour is about."""
+    told = BUNDLES[BUNDLE]
+    assert told.first is not None
+    if view:
+        raise InputError(
+            f"The view of a figure of the tour must be empty; got {str(dict(view))[:60]}: export it again."
+        )
+    if digest(outcome.recipe) != digest(told.first.recipe):
+        raise InputError(
+            f"The figure {name[:40]} must be of the tour's result, {told.first.recipe['scan']['name']} of {told.title}, but the recipe is "
+            "of another: export it again from the Tour page."
+        )
+    step = re.fullmatch(r"tour-([1-9]\d?)-[1-9]", name, re.ASCII)
+    number = int(step[1]) if step else 0
+    drawn = pictures_of(TOUR[number - 1], gather(told, told.maps)) if 1 <= number <= len(TOUR) else {}
+    if name not in drawn:
+        known = f"the {number}th step has {', '.join(drawn)}" if drawn else f"there are {len(TOUR)} steps"
+        raise InputError(
+            f"A figure of the tour must be named as tour-3-1, by step and place; got {name[:40]!r}: {known}."
+        )
+    return drawn[name].figure
+
+
 RUN_FIGURES = (
     "scan",
     "difference",
@@ -93,7 +124,7 @@ RUN_FIGURES = (
     "film",
     "montage",
 )
-"""Those of every run; "planes" too, of a volume. The film plays as HTML; on paper stands its first frame."""
+"""Those of every run; "planes" too, of a volume. Of the film, its first frame."""
 COHORT_FIGURES = ("cohort", "roc", "scores", "auc-map")
 
 
@@ -152,7 +183,7 @@ def _one(view: View, key: str, known: list[str], default: str) -> str:
 
 
 def _many(view: View, key: str, default: list[str]) -> list[str]:
-    found = view.get(key) or default
+    found = view.get(key, default)
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise InputError(f"The {key} of a figure must be a list of names; got {found!r}.")
     return found

@@ -18,21 +18,24 @@ detector; share: from none to all.
 
 def heat_maps(
     panels: Mapping[str, Mapping[str, Mapping[str, float]]],
-    scale: str,
+    scale: str | Mapping[str, str],
     *,
     hover: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
     height: int | None = None,
 ) -> go.Figure:
     """Panels side by side with the same lines: {panel: {line: {column: value between 0 and 1}}}.
 
-    scale: a name in SCALES. A missing or NaN value is an empty cell. hover: what the mouse reads, in the same shape; by default
-    line, column and value. height: by default by the number of lines.
+    scale: a name in SCALES, for all panels or {panel: name}; each scale in use has one bar. A missing or NaN value is an
+    empty cell. hover: what the mouse reads, in the same shape; by default line, column and value. height: by default by the
+    number of lines.
     """
     lines = list(dict.fromkeys(line for panel in panels.values() for line in panel))
     columns = {
         title: list(dict.fromkeys(c for cells in panel.values() for c in cells)) for title, panel in panels.items()
     }
-    colours, ticks = SCALES[scale]
+    scales = {title: scale if isinstance(scale, str) else scale[title] for title in panels}
+    last = {name: title for title, name in scales.items()}
+    bars = {name: 1.02 + 0.1 * place for place, name in enumerate(last)}
     figure = make_subplots(
         1,
         len(panels),
@@ -42,6 +45,7 @@ def heat_maps(
         column_widths=[max(len(columns[title]), 1) for title in panels],
     )
     for place, (title, panel) in enumerate(panels.items(), 1):
+        colours, ticks = SCALES[scales[title]]
         z = [[panel.get(line, {}).get(column, math.nan) for column in columns[title]] for line in lines]
         said = [
             [
@@ -67,8 +71,14 @@ def heat_maps(
                 hoverongaps=False,
                 hovertext=said,
                 hovertemplate="%{hovertext}<extra></extra>",
-                showscale=place == len(panels),
-                colorbar={"title": {"text": scale, "side": "right"}, "thickness": 10, "tickvals": ticks},
+                showscale=last[scales[title]] == title,
+                colorbar={
+                    "title": {"text": scales[title], "side": "right"},
+                    "thickness": 10,
+                    "tickvals": ticks,
+                    "x": bars[scales[title]],
+                    "xanchor": "left",
+                },
             ),
             row=1,
             col=place,

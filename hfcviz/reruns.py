@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,31 +125,32 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], spread: Mapping[str
 
 
 def _compared(then: Mapping[str, Any], now: Mapping[str, Any], spread: Mapping[str, float]) -> list[Line]:
+    if not {"clean", "adversarial", "linf", "detectors"} & set(then):
+        raise InputError(
+            "The recipe's file must say what came of the run, but holds the recipe alone: name report.json."
+        )
     lines = []
     for version in ("clean", "adversarial"):
-        old, new = then.get(version), now[version]
-        if old:
-            lines.append(_exact(f"{version}: predicted", old["predicted"], new["predicted"]))
-            for name, chance in new["probabilities"].items():
-                what = f"{version}: probability of {name}"
-                lines.append(_near(what, old["probabilities"].get(name), chance, TOLERANCE["probability"]))
-    if "linf" in then:
-        lines.append(_near("largest change", then["linf"], now["linf"], TOLERANCE["linf"]))
-    for name, old in then.get("detectors", {}).items():
-        new = now["detectors"].get(name)
-        if new is None:
-            lines.append(Line(name, "judged", "missing", DIFFERS))
+        old, new = then[version], now[version]
+        lines.append(_exact(f"{version}: predicted", old["predicted"], new["predicted"]))
+        for name, chance in new["probabilities"].items():
+            what = f"{version}: probability of {name}"
+            lines.append(_near(what, old["probabilities"].get(name), chance, TOLERANCE["probability"]))
+    lines.append(_near("largest change", then["linf"], now["linf"], TOLERANCE["linf"]))
+    for name in then["detectors"] | now["detectors"]:
+        old, new = then["detectors"].get(name), now["detectors"].get(name)
+        if old is None or new is None:  # of another version of hfcviz
+            before, after = ("missing" if one is None else "judged" for one in (old, new))
+            lines.append(Line(name, before, after, DIFFERS))
             continue
         for version in ("clean", "adversarial", "threshold"):
             most = TOLERANCE["score"] * (spread[name] + abs(new[version] - new["threshold"]))
             lines.append(_near(f"{name}: {version}", old[version], new[version], most))
         lines.append(_exact(f"{name}: caught", old["caught"], new["caught"]))
-    if not lines:
-        raise InputError(
-            "The recipe's file must say what came of the run, but holds the recipe alone: name report.json."
-        )
     worst = DIFFERS if any(line.verdict == DIFFERS for line in lines) else WITHIN
     for role, digest in then.get("digests", {}).items():
+        if not isinstance(digest, str):
+            raise _damaged(f"{role}: pixels", digest)
         fresh = now["digests"].get(role)
         lines.insert(0, Line(f"{role}: pixels", digest[:8], fresh and fresh[:8], SAME if digest == fresh else worst))
     return lines
@@ -160,10 +162,18 @@ def verdict(lines: list[Line]) -> str:
 
 
 def _exact(what: str, then: Any, now: Any) -> Line:
+    if type(then) is not type(now):
+        raise _damaged(what, then)
     return Line(what, then, now, SAME if then == now else DIFFERS)
 
 
 def _near(what: str, then: Any, now: float, most: float) -> Line:
-    if not isinstance(then, int | float):
-        return Line(what, then, now, DIFFERS)
+    if type(then) not in (int, float) or not math.isfinite(then):
+        raise _damaged(what, then)
     return Line(what, then, now, SAME if then == now else WITHIN if abs(then - now) <= most else DIFFERS)
+
+
+def _damaged(what: str, then: Any) -> InputError:
+    """For a value that is missing (None), no number, or of another kind."""
+    got = "nothing" if then is None else repr(then)[:40]
+    return InputError(f"The report must say what came of the run, but is damaged ({what}: got {got}): make it again.")

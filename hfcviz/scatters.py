@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, dressed
+from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, drawn, panels, set_axes
 
 COLUMNS = 4
 """Panels in a row of `layer_grid`."""
@@ -58,17 +58,17 @@ def layer_scatter(
 
     chosen: ids that are selected. A point's customdata is [id].
     """
-    figure = go.Figure()
-    for group in groups:
-        figure.add_trace(_points(group, chosen, [[name] for name in group.ids], 7 if group.role == "clean" else 8))
-    for one in own:
-        if one.path is not None:
-            figure.add_trace(_path(one))
-    for one in own:
-        figure.add_trace(_own_point(one, 17, written=one.role != "noise"))  # noise lies on the scan's own point
-    figure.update_xaxes(title=axes[0], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    figure.update_yaxes(title=axes[1], showticklabels=ticks, zeroline=False, showgrid=ticks)
-    return dressed(figure, 520, title={"text": title, "font": {"size": 14}}, dragmode="lasso")
+    traces = [_points(one, chosen, [[name] for name in one.ids], 7 if one.role == "clean" else 8) for one in groups]
+    traces += [_path(one) for one in own if one.path is not None]
+    traces += [_own_point(one, 17, written=one.role != "noise") for one in own]  # noise lies on the scan's own point
+    bare = {"showticklabels": ticks, "zeroline": False, "showgrid": ticks}
+    layout: dict[str, Any] = {
+        "xaxis": bare | {"title": {"text": axes[0]}},
+        "yaxis": bare | {"title": {"text": axes[1]}},
+    }
+    if title:
+        layout["title"] = {"text": title, "font": {"size": 14}}
+    return drawn(traces, 520, **layout, dragmode="lasso")
 
 
 def layer_grid(
@@ -80,43 +80,43 @@ def layer_grid(
     """
     names = list(layers)
     rows = -(-len(names) // COLUMNS)
-    figure = make_subplots(
+    layout = panels(
         rows,
         COLUMNS,
         subplot_titles=names,
         horizontal_spacing=0.012,
         vertical_spacing=0.13 / rows + 0.02,
     )
+    traces: list[dict[str, Any]] = []
     for place, (layer, (groups, own)) in enumerate(layers.items()):
-        where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
-        traces = [_points(group, chosen, [[name, layer] for name in group.ids], 5) for group in groups]
-        traces += [_path(one) for one in own if one.path is not None]
-        traces += [_own_point(one, 12, written=False) for one in own]
-        for trace in traces:
-            named = trace.mode == "markers" and trace.name in {group.label for group in groups}
-            figure.add_trace(trace.update(legendgroup=trace.name, showlegend=named and place == 0), **where)
-    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    frame = {"showline": True, "mirror": True, "linecolor": INK, "linewidth": 0.5}
-    figure.update_xaxes(**bare, **frame)
-    figure.update_yaxes(**bare, **frame)
-    figure.update_annotations(yshift=7, font={"size": 13})  # names of layers stand clear of their frames
-    for place in range(len(names), rows * COLUMNS):
-        figure.update_xaxes(visible=False, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
-        figure.update_yaxes(visible=False, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
-    return dressed(
-        figure,
+        points = [_points(group, chosen, [[name, layer] for name in group.ids], 5) for group in groups]
+        rest = [_path(one) for one in own if one.path is not None] + [_own_point(one, 12, written=False) for one in own]
+        where = {"xaxis": f"x{place + 1}", "yaxis": f"y{place + 1}"}
+        traces += [one | where | {"legendgroup": one["name"], "showlegend": place == 0} for one in points]
+        traces += [one | where | {"legendgroup": one["name"]} for one in rest]
+    for letter in "xy":
+        set_axes(layout, letter, showticklabels=False, showgrid=False, zeroline=False)
+        set_axes(layout, letter, showline=True, mirror=True, linecolor=INK, linewidth=0.5)
+        for place in range(len(names), rows * COLUMNS):
+            layout[f"{letter}axis{place + 1}"]["visible"] = False
+    for note in layout["annotations"]:  # names of layers stand clear of their frames
+        note |= {"yshift": 7, "font": {"size": 13}}
+    return drawn(
+        traces,
         240 * rows + 60,
+        **layout,
         dragmode="pan",  # a click opens a layer, and Streamlit hears clicks in this mode alone
         legend={"orientation": "h", "yanchor": "top", "y": -0.03, "x": 0, "itemsizing": "constant"},
     )
 
 
-def _points(group: Group, chosen: AbstractSet[str], data: list[list[str]], size: int) -> go.Scatter:
+def _points(group: Group, chosen: AbstractSet[str], data: list[list[str]], size: int) -> dict[str, Any]:
     symbol, colour = SYMBOLS[group.role], COLOURS[group.role]
     if group.class_index is not None:
         colour = CLASS_COLOURS[group.class_index % len(CLASS_COLOURS)]
         symbol = CLASS_SYMBOLS[group.class_index % len(CLASS_SYMBOLS)]
-    return go.Scatter(
+    return dict(
+        type="scatter",
         x=group.xy[:, 0],
         y=group.xy[:, 1],
         mode="markers",
@@ -137,9 +137,10 @@ def _points(group: Group, chosen: AbstractSet[str], data: list[list[str]], size:
     )
 
 
-def _path(one: Own) -> go.Scatter:
+def _path(one: Own) -> dict[str, Any]:
     assert one.path is not None
-    return go.Scatter(
+    return dict(
+        type="scatter",
         x=one.path[:, 0],
         y=one.path[:, 1],
         mode="lines",
@@ -151,8 +152,9 @@ def _path(one: Own) -> go.Scatter:
     )
 
 
-def _own_point(one: Own, size: int, *, written: bool) -> go.Scatter:
-    return go.Scatter(
+def _own_point(one: Own, size: int, *, written: bool) -> dict[str, Any]:
+    return dict(
+        type="scatter",
         x=[one.point[0]],
         y=[one.point[1]],
         mode="markers+text",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +15,8 @@ from hfcviz.outcome import Outcome, captions, role_labels
 from hfcviz.palette import digits
 from hfcviz.plane_figures import plane_grid
 from hfcviz.plane_rows import Axis, Row, Scale
-from hfcviz.scans import Window, middle
+from hfcviz.scans import Window, middle, sides
+from hfcviz.settings import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 LARGEST = 1024
 """Pixels on a side of an image that is drawn; a larger one is thinned out."""
+
+ZOOMS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""What the viewer offers."""
+GRIDS = ("network", "own")
 
 
 def centre(seen: Shown) -> tuple[int, ...]:
@@ -57,6 +64,61 @@ def slices_figure(
     eps = outcome.recipe["plan"]["attack"]["eps"]
     scale = Scale(window or seen.placement.window, eps, seen.placement.span, seen.unit if seen.own else "")
     return plane_grid(rows, role_labels(outcome), captions(outcome, class_names), scale, zoom=zoom, blink=blink)
+
+
+def read_view(view: Mapping[str, Any], seen: Shown) -> dict[str, Any]:
+    """What `slices_figure` takes beside an outcome, from the view of a recipe as the viewer writes it; InputError where it is damaged.
+
+    seen: what the figure is drawn on, which tells the voxels and the versions that there are.
+    """
+    shape, roles = seen.scan.image.shape[1:], list(seen.changes)
+    # By key: the rule in words, and whether a value keeps it.
+    rules: dict[str, tuple[str, Any]] = {
+        "grid": (f"one of {', '.join(GRIDS)}", lambda value: value in GRIDS),
+        "window": ("two numbers, the lower first", lambda value: _numbers(value, 2) and value[0] < value[1]),
+        "changes": (f"a list of {', '.join(roles)}", lambda value: _names(value, roles)),
+        "blink": (f"one of {', '.join(roles)}", lambda value: value in roles),
+    }
+    if len(shape) == 3:
+        rules |= {
+            "names": (f"a list of {', '.join(planes.PLANES)}", lambda value: _names(value, list(planes.PLANES))),
+            "index": (f"a voxel of {sides(shape)}", lambda value: _voxel(value, shape)),
+            "radiological": ("true or false", lambda value: isinstance(value, bool)),
+            "zoom": (
+                f"a number between {ZOOMS[0]:g} and {ZOOMS[-1]:g}",
+                lambda value: _numbers([value], 1) and ZOOMS[0] <= value <= ZOOMS[-1],
+            ),
+        }
+    found = {"index": centre(seen)}
+    for key, value in view.items():
+        rule, kept = rules.get(key, (f"left out, as it is none of {', '.join(rules)}", lambda value: False))
+        if not kept(value):
+            raise InputError(
+                f"The {key[:40]} in the view of a recipe must be {rule}; got {repr(value)[:60]}: export the figure again."
+            )
+        if key != "grid":
+            found[key] = tuple(value) if key == "window" else value
+    return found
+
+
+def _numbers(value: Any, count: int) -> bool:
+    """Whether it is a list of so many finite numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(type(one) in (int, float) and math.isfinite(one) for one in value)
+    )
+
+
+def _voxel(value: Any, shape: Sequence[int]) -> bool:
+    return _numbers(value, len(shape)) and all(
+        type(one) is int and 0 <= one < side for one, side in zip(value, shape, strict=True)
+    )
+
+
+def _names(value: Any, known: list[str]) -> bool:
+    """Whether it is a list of some of the names, each once."""
+    return isinstance(value, list) and 0 < len(value) and all(value.count(one) == 1 and one in known for one in value)
 
 
 def _slice_row(seen: Shown, name: str, index: Sequence[int], changes: list[str], radiological: bool) -> Row:

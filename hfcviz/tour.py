@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hfcviz import tour_figures as show
-from hfcviz.tour_figures import Material, Picture
+from hfcviz.tour_figures import Material, Picture, for_a_class
 
 BUNDLE = "brain2d"
 """Whose first result the tour is about."""
@@ -154,3 +154,10 @@ TOUR: tuple[Step, ...] = (
     ),
 )
 """All steps, in order."""
+
+
+def pictures_of(step: Step, material: Material) -> dict[str, Picture]:
+    """The pictures of a step in the size for a class, by the names of their recipes: {"tour-3-1": the first of the third step}."""
+    drawn, number = step.draw(material), TOUR.index(step) + 1
+    for_a_class(drawn)
+    return {f"tour-{number}-{place}": picture for place, picture in enumerate(drawn, 1)}

@@ -10,6 +10,10 @@ from hfcviz.scans import Window, percentiles
 
 CT_WINDOWS = {"lung": (-600, 1500), "mediastinum": (50, 350), "bone": (400, 1800), "brain": (40, 80)}
 """(level, width) in HU, as on Radiopaedia's page "Windowing (CT)", https://radiopaedia.org/articles/windowing-ct."""
+NETWORK, FULL = "as the network sees it", "full range"
+PERCENTILES = {f"percentiles {least:g} to {most:g}": (least, most) for least, most in ((0.5, 99.5), (2, 98))}
+UNITLESS = (*PERCENTILES, FULL)
+"""What is offered beside NETWORK for values without a unit, as on the network's grid."""
 
 
 def from_level(level: float, width: float) -> Window:
@@ -24,13 +28,12 @@ def offered(
 
     The header's own windows follow, then for CT (values in HU) the usual presets, for all else percentiles, and the full range.
     """
-    found = {"as the network sees it": network}
+    found = {NETWORK: network}
     found |= {f"header: {label} ({window[0]:g} to {window[1]:g})": window for label, window in header}
     if unit == "HU" or (modality == "CT" and not unit):
         found |= {f"CT {name}": from_level(*values) for name, values in CT_WINDOWS.items()}
     else:
-        pairs = ((0.5, 99.5), (2, 98))
-        found |= {f"percentiles {least:g} to {most:g}": percentiles(image, least, most) for least, most in pairs}
+        found |= {name: percentiles(image, *pair) for name, pair in PERCENTILES.items()}
     low, high = float(image.min()), float(image.max())
-    found["full range"] = (low, high if high > low else low + 1)
+    found[FULL] = (low, high if high > low else low + 1)
     return {name: window for name, window in found.items() if window[0] < window[1]}

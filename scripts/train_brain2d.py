@@ -3,7 +3,7 @@
 Weights are rounded to half precision before they are validated or tested, so the stored file is what was measured.
 Deterministic for one version of torch and one number of threads. Run from the repository root:
 
-    python -m scripts.train_brain2d [--epochs 24] [--seed 0] [--out assets/brain2d]
+    python -m scripts.train_brain2d [--net resnet] [--epochs 24] [--seed 0] [--out assets/brain2d]
 """
 
 from __future__ import annotations
@@ -21,22 +21,27 @@ from torch.nn import functional
 
 from hfcviz.datasets import Split, load_dataset
 from hfcviz.models import Classifier, save_model
-from hfcviz.networks import build_resnet, resnet_layers
+from hfcviz.networks import ARCHITECTURES, resnet_layers, vgg_layers
 
-BLOCKS = (2, 2, 2, 2)
-ARCHITECTURE: dict[str, Any] = {
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "classes": 2,
-    "widths": (32, 64, 128, 256),
-    "blocks": BLOCKS,
-    "dropout": 0.2,
+SHAPE: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "classes": 2}
+NETS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "resnet": (
+        "brain2d-resnet18",
+        SHAPE | {"widths": (32, 64, 128, 256), "blocks": (2, 2, 2, 2), "dropout": 0.2},
+        resnet_layers(),
+    ),
+    "vgg": (
+        "brain2d-vgg16",
+        SHAPE | {"widths": (16, 32, 64, 128, 128), "depths": (2, 2, 3, 3, 3), "dropout": 0.2},
+        vgg_layers(),
+    ),
 }
+"""By architecture: the model's name, what its builder is given, and its layers. The first is the bundled one."""
 
 
-def build_net() -> torch.nn.Module:
+def build_net(kind: str) -> torch.nn.Module:
     """A network with fresh weights, in the memory layout that is fastest on a CPU."""
-    return build_resnet(**ARCHITECTURE).to(memory_format=torch.channels_last)
+    return ARCHITECTURES[kind](**NETS[kind][1]).to(memory_format=torch.channels_last)
 
 
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,6 +74,7 @@ def measure(classifier: Classifier, split: Split) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="brain2d", help="name or .npz file")
+    parser.add_argument("--net", choices=list(NETS), default="resnet", help="architecture")
     parser.add_argument("--out", type=Path, default=Path("assets/brain2d"))
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch", type=int, default=32)
@@ -84,12 +90,13 @@ def main() -> None:
 
     dataset = load_dataset(arguments.data)
     train = dataset.splits["train"]
-    net = build_net()
+    name, architecture, layers = NETS[arguments.net]
+    net = build_net(arguments.net)
     classifier = Classifier(
-        net=build_net(),
-        name="brain2d-resnet18",
+        net=build_net(arguments.net),
+        name=name if arguments.seed == 0 else f"{name}-seed{arguments.seed}",
         class_names=dataset.class_names,
-        layer_names=resnet_layers(BLOCKS),
+        layer_names=layers,
         head="fc",
         input_shape=train.x.shape[1:],
         mean=round(float(np.mean(train.x)) / 255, 4),
@@ -128,7 +135,9 @@ def main() -> None:
     print(
         f"chosen epoch {best[2]}: val accuracy {best[1]:.4f}, test accuracy {accuracy:.4f}, test loss {loss_test:.4f}"
     )
-    settings = {key: getattr(arguments, key) for key in ("data", "epochs", "batch", "rate", "decay", "threads", "seed")}
+    settings = {
+        key: getattr(arguments, key) for key in ("data", "net", "epochs", "batch", "rate", "decay", "threads", "seed")
+    }
     record = {
         **settings,
         "script": "scripts/train_brain2d.py",
@@ -137,7 +146,7 @@ def main() -> None:
         "val_accuracy": round(best[1], 4),
         "test_accuracy": round(accuracy, 4),
     }
-    save_model(classifier, arguments.out, {"name": "resnet", **ARCHITECTURE}, record)
+    save_model(classifier, arguments.out, {"name": arguments.net, **architecture}, record)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m scripts.train_chest kermany_pneumonia_224.zip --net resnet --out assets/chest
 
-The zip holds ROOT/{train,test}/{NORMAL,PNEUMONIA}/file. 15 % of the training patients are the validation part; the
-epoch with the best validation AUC is kept, and reported on test. Batches hold both classes equally often. Weights are
+The zip holds ROOT/{train,test}/{NORMAL,PNEUMONIA}/file; any other set of grey images, of two classes or more, is trained by
+the same recipe (--name says what to call that network). 15 % of the training patients are the validation part; the
+epoch with the best validation AUC is kept, and reported on test. Batches hold all classes equally often. Weights are
 rounded to half precision before they are validated or tested, so the stored file is what was measured. An interrupted
 training goes on after its last whole epoch (from --work).
 """
@@ -58,6 +59,7 @@ def augment(x: Tensor, generator: torch.Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--name", help="of the network; default: chest-resnet18 or chest-vgg16")
     parser.add_argument("--net", choices=list(NETS), default="resnet")
     parser.add_argument("--size", type=int, default=224, help="side of the network's input in pixels")
     parser.add_argument("--out", type=Path, required=True)
@@ -72,12 +74,13 @@ def main() -> None:
     shape = (1, arguments.size, arguments.size)
     dataset = load_dataset(arguments.data, fit=shape)
     settings, layers = NETS[arguments.net]
+    settings = settings | {"classes": len(dataset.class_names)}
     build = ARCHITECTURES[arguments.net]
     net = build(**settings).to(memory_format=torch.channels_last)
     mean, std = moments(dataset.splits["train"])
     classifier = Classifier(
         net=build(**settings),
-        name={"resnet": "chest-resnet18", "vgg": "chest-vgg16"}[arguments.net],
+        name=arguments.name or {"resnet": "chest-resnet18", "vgg": "chest-vgg16"}[arguments.net],
         class_names=dataset.class_names,
         layer_names=layers,
         head="fc",

@@ -45,17 +45,26 @@ def balanced_order(labels: np.ndarray, generator: torch.Generator) -> Tensor:
 
 
 def measure(classifier: Classifier, split: Split) -> dict[str, float]:
-    """AUC of the second class, accuracy, and mean accuracy over classes."""
+    """AUC (each class against all others, and their mean), accuracy, and mean accuracy over classes."""
     with torch.no_grad():
         parts = [classifier(torch.from_numpy(split.images(slice(i, i + CHUNK)))) for i in range(0, len(split), CHUNK)]
     logits = torch.cat(parts)
-    score, right = (logits[:, 1] - logits[:, 0]).numpy(), logits.argmax(1).numpy() == split.y
+    right, present = logits.argmax(1).numpy() == split.y, np.unique(split.y)
+    # Of two classes, the second alone: the first one's AUC is the same.
+    aucs = [_against_others(logits, split.y, int(label)) for label in present[logits.shape[1] == 2 :]]
     return {
-        "auc": roc(score[split.y == 0], score[split.y == 1]).auc,
+        "auc": float(np.mean(aucs)),
         "accuracy": float(right.mean()),
-        "balanced_accuracy": float(np.mean([right[split.y == label].mean() for label in np.unique(split.y)])),
+        "balanced_accuracy": float(np.mean([right[split.y == label].mean() for label in present])),
         "loss": float(functional.cross_entropy(logits, torch.from_numpy(split.y))),
     }
+
+
+def _against_others(logits: Tensor, y: np.ndarray, label: int) -> float:
+    """AUC of a class's log odds, logits (N, K): of two classes, the difference of the logits."""
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
+    odds = (logits[:, label] - others.logsumexp(1)).numpy()
+    return roc(odds[y != label], odds[y == label]).auc
 
 
 def fit(

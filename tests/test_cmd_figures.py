@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from bundles import one_thread  # noqa: F401
@@ -18,8 +22,11 @@ from test_cmd_reproduce import done  # noqa: F401
 from hfcviz import cmd_reproduce, panels
 from hfcviz.__main__ import main
 from hfcviz.bundle import open_bundle
-from hfcviz.outcome import load_outcome, save_outcome
+from hfcviz.outcome import load_outcome, report, save_outcome
 from hfcviz.projections import PROJECTIONS
+from hfcviz.publish import recipe_json
+from hfcviz.tour import BUNDLE
+from hfcviz.tour_facts import ways
 
 
 @pytest.fixture
@@ -142,7 +149,9 @@ def test_the_folder_of_an_evaluation_gives_figures_of_each_attack(figures, tmp_p
     [
         ({"name": ["scatter"], "view": {}}, "must name it and its view"),
         ({"name": "scatter", "view": {"selected": 5}}, "The selected of a figure must be a list of names"),
-        ({"name": "tour-1-1", "view": {}}, "export it from the Tour page"),
+        ({"name": "tour-1-1", "view": {}}, "must be of the tour's result"),
+        ({"name": "planes", "view": {"changes": ["noise"]}}, "must be a list of attack, hidden; got ['noise']"),
+        ({"name": "planes", "view": {"grid": "own"}}, "name the scan's file with --scan, and the same --window"),
     ],
 )
 def test_a_damaged_figure_in_a_recipe_is_one_sentence(figures, done, tmp_path, figure, words):  # noqa: F811
@@ -150,6 +159,69 @@ def test_a_damaged_figure_in_a_recipe_is_one_sentence(figures, done, tmp_path, f
     path.write_text(json.dumps(json.loads((done / "report.json").read_text()) | {"figure": figure}))
     code, _, err = figures(path, "--out", tmp_path / "figs", "--format", "html")
     assert code == 2 and words in err and not (tmp_path / "figs").exists()
+
+
+def test_the_recipe_of_a_figure_of_the_tour_gives_it_again(figures, tmp_path):
+    told = open_bundle(BUNDLE)
+    recipe = tmp_path / "mine.json"
+    recipe.write_text(
+        recipe_json("tour-3-1", {}, report(told.first, told.about["class_names"]))
+    )  # as the page writes it
+    code, _, err = figures(recipe, "--out", tmp_path / "figs", "--format", "html")
+    assert code == 0, err
+    assert {path.name for path in (tmp_path / "figs").iterdir()} == {"tour-3-1.html", "tour-3-1.csv", "tour-3-1.json"}
+    with (tmp_path / "figs" / "tour-3-1.csv").open() as file:
+        drawn = [float(row["y"]) for row in csv.DictReader(file) if row["series"] == "PGD"]
+    np.testing.assert_allclose(drawn, ways(told, told.first)["attack"], rtol=1e-6)
+    again = json.loads((tmp_path / "figs" / "tour-3-1.json").read_text())
+    assert again == json.loads(recipe.read_text())
+
+
+@pytest.fixture
+def sliced(attack, bundle, tmp_path) -> tuple[Path, Path, list[str]]:  # noqa: F811
+    """The recipe of a figure of a volume's slice on its own grid, the volume's file, and the flags that choose the slice."""
+    values = np.random.default_rng(3).uniform(0, 900, (40, 30, 36)).astype(np.float32)
+    nibabel.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(tmp_path / "mine.nii")
+    flags = ["--axis", "1", "--slice", "11", "--window", "100", "800"]
+    code, _, err = attack(tmp_path / "mine.nii", "--out", tmp_path / "run", *flags)
+    assert code == 0, err
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    view = {"window": [0.0, 500.0], "grid": "own", "blink": "hidden"}
+    recipe = tmp_path / "planes.json"
+    recipe.write_text(recipe_json("planes", view, content))
+    return recipe, tmp_path / "mine.nii", flags
+
+
+def test_a_figure_on_a_scans_own_grid_is_made_with_the_scans_file(figures, sliced, tmp_path):
+    recipe, scan, flags = sliced
+    common = ["--out", tmp_path / "figs", "--format", "html"]
+    for words, said in (
+        ([], "name the scan's file with --scan"),
+        (["--scan", scan], "must be the one of the recipe"),
+        (["--scan", scan, *flags[:3], "12", *flags[4:]], "the same --window, --axis, --slice or --volume as then"),
+    ):
+        code, _, err = figures(recipe, *common, *words)
+        assert code == 2 and said in err.splitlines()[-1] and not (tmp_path / "figs").exists()
+    code, _, err = figures(recipe, *common, "--scan", scan, *flags)
+    assert code == 0, err
+    assert {path.name for path in (tmp_path / "figs").iterdir()} == {"planes.html", "planes.csv", "planes.json"}
+    page = (tmp_path / "figs" / "planes.html").read_text()
+    pictures = re.findall(r'"source":"data:image/png;base64,([^"]*)"', page.replace(r"\u002f", "/"))
+    assert len(pictures) == 6, "three versions, two differences, and what blinks"
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[0]))).convert("L"))
+    values = nibabel.load(scan).get_fdata()[:, 11, :]
+    expected = np.clip(values.T[::-1, ::-1] / 500 * 255, 0, 255)  # superior above, the patient's right on the left
+    assert drawn.shape == expected.shape and np.abs(drawn - expected).max() <= 1
+    again, before = (json.loads(path.read_text()) for path in (tmp_path / "figs" / "planes.json", recipe))
+    assert again["figure"] == before["figure"] and again["digests"] == before["digests"]
+
+
+def test_the_folder_of_a_run_with_the_scans_file_has_a_figure_on_its_own_grid(figures, sliced, tmp_path):
+    _, scan, flags = sliced
+    words = ["--format", "html", "--scan", scan, *flags]
+    code, _, err = figures(tmp_path / "run", "--out", tmp_path / "figs", "--figures", "planes,depth", *words)
+    assert code == 0, err
+    assert json.loads((tmp_path / "figs" / "planes.json").read_text())["figure"]["view"] == {"grid": "own"}
 
 
 def test_a_run_of_before_films_gives_all_its_other_figures(figures, done, tmp_path):  # noqa: F811

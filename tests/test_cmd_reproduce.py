@@ -104,6 +104,8 @@ def test_a_broken_recipe_is_one_sentence_and_exit_code_2(reproduce, done, text, 
         (("clean",), 5),
         (("clean", "probabilities"), []),
         (("detectors", "GMM"), 5),
+        (("detectors", "GMM", "adversarial"), float("nan")),
+        (("detectors", "GMM", "clean"), "much"),
         (("digests",), []),
     ],
 )

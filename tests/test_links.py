@@ -16,11 +16,13 @@ from streamlit.testing.v1 import AppTest
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import BUNDLES
 from hfcviz.detectors import DETECTORS
-from hfcviz.links import LONGEST, OWN, View, from_query, numbered, plan_of, to_query, usual_plan, usual_run
+from hfcviz.link_values import numbered
+from hfcviz.links import LONGEST, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import like_cohort
 from hfcviz.scans import Scan
+from hfcviz.studies.catalogue import STUDIES
 from hfcviz.tables import MEASURES
 from hfcviz.ui.state import ChosenScan
 
@@ -37,11 +39,32 @@ NAMES = [
     "attack.loss",
 ]
 NAMES += ["penalty", "penalty.layers", "penalty.widest", "target", "seed", "layer", "method", "show", "chosen"]
+LOOKS = ["plane", "voxel", "window", "zoom", "difference", "order"]
+NAMES += LOOKS
 NAMES += ["eps", "run", "measure", "detector"]
 
 
 def perhaps(*values: str) -> st.SearchStrategy:
     return st.none() | st.sampled_from(values)
+
+
+number = st.floats(-9, 9).map(lambda value: round(value, 6))
+ONE_PICTURE = {
+    "window": st.sampled_from(["percentiles 2 to 98", "full range"])
+    | st.tuples(number, number.map(lambda n: abs(n) + 0.1))
+}
+LOOKING = {
+    "brain2d": ONE_PICTURE,
+    "brain3d": ONE_PICTURE
+    | {
+        "plane": st.sampled_from(["axial", "coronal", "sagittal"]),
+        "voxel": st.tuples(*[st.integers(0, side - 1) for side in BUNDLES["brain3d"].about["input_shape"][1:]]),
+        "zoom": st.sampled_from([1.5, 2.0, 3.0, 4.0, 6.0]),
+        "difference": st.sampled_from(["attack", "hidden", "both"]),
+        "order": st.just("neurological"),
+    },
+}
+"""How slices can be looked at, by task; chest X-rays do not come with it."""
 
 
 @st.composite
@@ -80,9 +103,12 @@ def views(draw) -> View:
     )
     run = draw(st.none() | st.sampled_from(bundle.runs.names))
     eps = run and (None if run[1] == usual_run(bundle)[1] else run[1])
+    scan = draw(perhaps(OWN) if bundle.source is None else perhaps(OWN, *ids))
+    looks = {} if scan == OWN or bundle.source is None else draw(st.fixed_dictionaries({}, optional=LOOKING[task]))
     return View(
         task=task,
-        scan=draw(perhaps(OWN) if bundle.source is None else perhaps(OWN, *ids)),
+        scan=scan,
+        **looks,
         plan=None if plan == usual_plan(bundle) else plan,
         layer=draw(perhaps(*layers)),
         method=draw(perhaps(*PROJECTIONS)),
@@ -92,6 +118,7 @@ def views(draw) -> View:
         run=run and run[0],
         measure=draw(perhaps(*MEASURES)),
         detector=draw(perhaps(*DETECTORS)),
+        study=draw(perhaps(*STUDIES)),
     )
 
 
@@ -130,6 +157,64 @@ def test_what_cannot_be_used_is_left_out_and_the_rest_holds():
     assert (view.layer, view.chosen) == (None, frozenset())
     assert refused[0] == "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
     assert [sentence.split(" must")[0] for sentence in refused] == ["Attack.eps", "layer", "chosen", "A link"]
+
+
+def test_an_address_tells_how_a_volume_is_looked_at():
+    view = View(
+        "brain3d",
+        voxel=(12, 0, 30),
+        zoom=1.5,
+        window=(0.5, 0.25),
+        plane="coronal",
+        difference="both",
+        order="neurological",
+    )
+    query = {"task": "brain3d", "plane": "coronal", "difference": "both", "order": "neurological"}
+    query |= {"voxel": "12,0,30", "window": "0.5,0.25", "zoom": "1.5"}
+    assert to_query(view) == query and from_query(query) == (view, [])
+    assert to_query(replace(view, scan=OWN)) == {"task": "brain3d", "scan": OWN}, "nothing of a scan of one's own"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("voxel", "1,2", "voxel must be between 0, 0, 0 and 63, 63, 63"),
+        ("voxel", "1,2,64", "got '1,2,64'"),
+        ("voxel", "1,2,-3", "got '1,2,-3'"),
+        ("voxel", "1,2,\u0663", "voxel must be"),
+        ("zoom", "0", "zoom must be one of 1, 1.5, 2, 3, 4, 6; got '0'"),
+        ("window", "0.5,0", "or a level and a width such as 0.5,0.2; got '0.5,0'"),
+        ("window", "CT lung", "window must be one of"),
+        ("window", "1e308,1e308", "window must be one of"),
+        ("plane", "oblique", "plane must be one of axial, coronal, sagittal"),
+        ("difference", "noise", "difference must be one of attack, hidden, both"),
+        ("order", "radiological", "order must be one of neurological"),
+    ],
+)
+def test_a_bad_look_at_a_volume_is_left_out_with_a_sentence_and_the_rest_holds(name, text, words):
+    query = {"task": "brain3d", "plane": "axial", "zoom": "2"} | {name: text}
+    view, refused = from_query(query)
+    assert len(refused) == 1 and words in refused[0] and getattr(view, name) is None
+    assert view == replace(View("brain3d", plane="axial", zoom=2.0), **{name: None})
+
+
+@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("query", [{"task": "brain3d", "scan": "own"}, {"task": "chest"}, {}])
+def test_no_look_is_taken_for_a_scan_that_is_not_the_tasks_or_no_volume(name, query):
+    given = {
+        "plane": "axial",
+        "voxel": "1,1,1",
+        "window": "full range",
+        "zoom": "2",
+        "difference": "both",
+        "order": "neurological",
+    }
+    view, refused = from_query(query | {name: given[name]})
+    if name == "window" and not query:
+        assert view.window == "full range" and not refused
+    else:
+        assert getattr(view, name) is None
+        assert len(refused) == 1 and refused[0].startswith(f"{name} must be of a")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -229,6 +314,72 @@ def test_a_link_to_a_scan_of_someones_own_says_so_and_runs_nothing(app):
     assert not app.exception and app.session_state["job"] is None
     assert len(app.warning) == 1 and "links carry no scans" in app.warning[0].value
     assert app.number_input(key="attack.PGD.brain2d.steps").value == 5
+
+
+def widget(app, start: str):
+    every = (*app.select_slider, *app.selectbox, *app.toggle, *app.segmented_control, *app.number_input, *app.button)
+    return next(one for one in every if (one.key or "").startswith(start))
+
+
+def test_a_link_opens_a_volume_as_it_was_looked_at_and_keeps_the_address(app):
+    given = {"task": "brain3d", "plane": "coronal", "difference": "both", "order": "neurological"}
+    given |= {"voxel": "30,41,12", "window": "0.5,0.25", "zoom": "2"}
+    app.query_params.update(given)
+    app.run()
+    assert not app.exception and not app.warning and not app.error
+    assert any("voxel 30, 41, 12 (RAS+)" in text.value and "neurological order" in text.value for text in app.caption)
+    assert widget(app, "view.").value == "coronal" and widget(app, "zoom.").value == 2
+    assert (widget(app, "level.").value, widget(app, "width.").value) == (0.5, 0.25)
+    assert app.query_params == given
+    widget(app, "slice_next").click().run()
+    assert app.query_params == given | {"voxel": "30,42,12"} and not app.warning
+    widget(app, "radiological.").set_value(True).run()
+    widget(app, "window.").set_value("full range").run()
+    assert app.query_params == {name: text for name, text in given.items() if name != "order"} | {
+        "voxel": "30,42,12",
+        "window": "full range",
+    }
+
+
+def test_the_slices_of_a_volume_leave_the_address_bare_until_they_are_moved_and_again_when_they_are_back(app):
+    app.query_params["task"] = "brain3d"
+    app.run()
+    assert not app.exception and app.query_params == {"task": "brain3d"}
+    at = [widget(app, f"slice.{name}.").value for name in ("sagittal", "coronal", "axial")]
+    widget(app, "slice_previous").click().run()
+    assert app.query_params == {"task": "brain3d", "voxel": f"{at[0]},{at[1]},{at[2] - 1}"}
+    widget(app, "slice_next").click().run()
+    assert app.query_params == {"task": "brain3d"}
+
+
+def test_a_link_tells_the_window_of_an_image_too(app):
+    app.query_params["window"] = "percentiles 2 to 98"
+    app.run()
+    assert widget(app, "window.").value == "percentiles 2 to 98" and not app.warning
+    assert app.query_params == {"window": "percentiles 2 to 98"}
+
+
+def test_the_slices_of_a_scan_of_ones_own_are_never_in_the_address(app):
+    app.query_params["task"] = "brain3d"
+    app.run()
+    shape = BUNDLES["brain3d"].about["input_shape"]
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    own = ChosenScan("mine.nii", x, scan=Scan(x, None, None, "mine.nii"))
+    first = app.session_state["outcome"]
+    recipe = first.recipe | {"scan": {"name": own.name, "sha256": own.sha256}}
+    for key, value in {
+        "scan": own,
+        "origins": {own.sha256: own},
+        "outcome": replace(first, recipe=recipe),
+        "seen": None,
+    }.items():
+        app.session_state[key] = value
+    app.run()
+    widget(app, "slice_next").click().run()
+    widget(app, "zoom.").set_value(2.0).run()
+    widget(app, "window.").set_value("full range").run()
+    assert not app.exception and widget(app, "zoom.").value == 2
+    assert app.query_params == {"task": "brain3d", "scan": "own"}
 
 
 def test_a_link_to_the_cohort_of_another_task_opens_on_its_run(app):

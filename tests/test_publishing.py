@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from test_app import app, button  # noqa: F401
 
-from hfcviz import chromium, publish
+from hfcviz import chromium, layer_views, publish
 from hfcviz.bundle import open_bundle
 from hfcviz.tour import BUNDLE
-from hfcviz.ui import publishing
+from hfcviz.ui import publishing, state
 
 
 def open_dialog(app, key: str = "depth"):  # noqa: F811
@@ -75,3 +76,34 @@ def test_a_figure_of_the_tour_has_the_recipe_of_the_tours_result_whatever_is_sho
     assert not app.exception
     tours = {key: content() for key, content in contents.items() if key.startswith("tour-")}
     assert tours and all(one["recipe"] == open_bundle(BUNDLE).first.recipe for one in tours.values())
+
+
+def test_the_figure_for_a_paper_computes_no_projection_again_when_it_is_drawn_again(app, monkeypatch):  # noqa: F811
+    fitted = []
+    embed = layer_views.embed_layer
+    monkeypatch.setattr(layer_views, "embed_layer", lambda *a, **k: fitted.append(a[2]) or embed(*a, **k))
+    app.session_state["outcome"] = replace(open_bundle().first)  # of which nothing is known
+    app.session_state["paper"] = True
+    app.run()
+    app.session_state["paper_job"][1].wait(120)
+    app.run()
+    app.pills(key="paper.methods").set_value(["PCA"]).run()
+    layers = app.multiselect(key="paper.layers.brain2d").value
+    assert {"layer1.0", "layer4.1"} == set(layers) <= set(fitted) and app.button(key="export.montage")
+    fitted.clear()
+    app.button(key="export.montage").click().run()
+    app.run()
+    assert not app.exception and any("Small points" in one.value for one in app.code)
+    assert fitted == []
+
+
+def test_a_session_remembers_the_newest_positions_only(monkeypatch):
+    outcome = open_bundle().first
+    monkeypatch.setattr(state.st, "session_state", SimpleNamespace(embeddings={}))
+    made = [SimpleNamespace(number=number) for number in range(state.KEPT + 3)]
+    for one in made:
+        state.keep_embedding(outcome, f"layer {one.number % state.KEPT}", "PCA", one)
+    kept = list(state.st.session_state.embeddings.values())
+    assert kept == made[3:], "layers 0 to 2 were kept again, and count as new"
+    state.keep_embedding(outcome, "another", "PCA", made[0])
+    assert list(state.st.session_state.embeddings.values()) == [*made[4:], made[0]]

@@ -101,6 +101,64 @@ def test_a_damaged_plan_is_one_sentence(said, change):
         plan_of(recipe)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        (("detectors", "GMM", "clean"), NAN, r"damaged \(GMM: clean: got nan\): make it again"),
+        (("detectors", "GMM", "adversarial"), float("inf"), "GMM: adversarial: got inf"),
+        (("detectors", "GMM", "threshold"), "0.3", "GMM: threshold: got '0.3'"),
+        (("detectors", "GMM", "threshold"), True, "GMM: threshold: got True"),
+        (("detectors", "GMM", "clean"), None, "GMM: clean: got nothing"),
+        (("detectors", "GMM", "caught"), 1, "GMM: caught: got 1"),
+        (("linf",), NAN, "largest change: got nan"),
+        (("clean", "predicted"), 3, "clean: predicted: got 3"),
+        (("clean",), {}, "is damaged"),
+        (("detectors",), [], "is damaged"),
+        (("digests", "clean"), ["0"], "clean: pixels: got"),
+    ],
+)
+def test_a_damaged_score_is_called_damaged_and_no_difference(said, part, value, words):
+    then = copy.deepcopy(said)
+    *outer, last = part
+    holder = then
+    for name in outer:
+        holder = holder[name]
+    holder[last] = value
+    with pytest.raises(InputError, match=words) as caught:
+        compare(then, said, spread(said))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [("linf",), ("adversarial",), ("detectors",), ("detectors", "GMM", "clean")])
+def test_a_missing_part_of_a_report_is_called_damaged(said, part):
+    then = copy.deepcopy(said)
+    *outer, last = part
+    holder = then
+    for name in outer:
+        holder = holder[name]
+    del holder[last]
+    with pytest.raises(InputError, match="is damaged"):
+        compare(then, said, spread(said))
+
+
+def test_a_probability_that_the_report_lacks_is_called_damaged(said):
+    then = copy.deepcopy(said)
+    then["clean"]["probabilities"].popitem()
+    with pytest.raises(InputError, match=r"clean: probability of .*: got nothing"):
+        compare(then, said, spread(said))
+
+
+@pytest.mark.parametrize("lacking", ["then", "now"])
+def test_a_detector_that_only_one_report_knows_differs(said, lacking):
+    then, now = copy.deepcopy(said), copy.deepcopy(said)
+    del {"then": then, "now": now}[lacking]["detectors"]["GMM"]
+    lines = {line.what: line for line in compare(then, now, spread(said))}
+    assert lines["GMM"].verdict == DIFFERS and getattr(lines["GMM"], lacking) == "missing"
+
+
 def test_a_recipe_alone_cannot_be_compared(said):
     with pytest.raises(InputError, match="holds the recipe alone"):
         compare({"recipe": said["recipe"]}, said, spread(said))

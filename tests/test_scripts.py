@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from networks import tiny_cnn
 
 from hfcviz.datasets import Dataset, Split, load_dataset
+from scripts import prepare_natural, three_classes
 from scripts.prepare_hippocampus import prepare
 from scripts.training import balanced_order, fit, measure
 
@@ -84,6 +86,64 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     fit(tiny_cnn(3, seed=2).net.requires_grad_(), resumed, dataset, lambda x, g: x, flags(tmp_path / "b"))
     for name, tensor in whole.net.state_dict().items():
         assert torch.equal(tensor, resumed.net.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_auc_of_several_classes_is_the_mean_of_each_against_all_others(classes):
+    from sklearn.metrics import roc_auc_score
+
+    classifier = tiny_cnn(2, classes=classes, seed=4)
+    rng = np.random.default_rng(classes)
+    split = Split(rng.integers(0, 256, (90, 1, 12, 12)).astype(np.uint8), np.arange(90) % classes, ())
+    found = measure(classifier, split)
+    odds = classifier(torch.from_numpy(split.images())).double().softmax(1).numpy()
+    expected = np.mean([roc_auc_score(split.y == label, odds[:, label]) for label in range(classes)])
+    assert found["auc"] == pytest.approx(expected, abs=1e-3)
+    right = odds.argmax(1) == split.y
+    assert found["accuracy"] == pytest.approx(right.mean())
+    assert found["balanced_accuracy"] == pytest.approx(np.mean([right[split.y == k].mean() for k in range(classes)]))
+
+
+def test_a_chest_x_rays_class_is_told_by_its_folder_and_its_name(tmp_path):
+    names = {
+        "root/train/NORMAL/IM-0001-0001.jpeg": "root/train/normal/IM-0001-0001.jpeg",
+        "root/train/PNEUMONIA/person1_bacteria_2.jpeg": "root/train/bacterial/person1_bacteria_2.jpeg",
+        "root/test/PNEUMONIA/person1_virus_7.jpeg": "root/test/viral/person1_virus_7.jpeg",
+    }
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for name in (*names, "root/", "root/readme.txt"):
+            archive.writestr(name, name)
+    counts = three_classes.rearrange(tmp_path / "two.zip", tmp_path / "three.zip")
+    assert counts == {"train/normal": 1, "train/bacterial": 1, "test/viral": 1}
+    with zipfile.ZipFile(tmp_path / "three.zip") as archive:
+        assert {archive.read(name).decode(): name for name in archive.namelist()} == names
+    for unclear in ("root/train/PNEUMONIA/person1_2.jpeg", "root/train/PNEUMONIA/a_bacteria_virus_1.jpeg"):
+        with pytest.raises(ValueError, match="bacteria or virus"):
+            three_classes.class_of(unclear)
+
+
+def test_natural_images_become_grey_and_a_part_of_training_validates(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{part}_{what}": rng.integers(0, 256, shape).astype(np.uint8)
+        for part, count in {"train": 100, "test": 20}.items()
+        for what, shape in {"images": (count, 4, 4, 3), "labels": (count, 1)}.items()
+    } | {"class_names": np.array(["frog", "ship"])}
+    arrays["train_images"][:, 0, 0] = arrays["train_labels"] = np.arange(100)[:, None] % 2
+    arrays["test_labels"] = np.arange(20)[:, None] % 2
+    np.savez(tmp_path / "grey.npz", **prepare_natural.prepare(arrays, seed=1))
+    splits = load_dataset(tmp_path / "grey.npz").splits
+    assert {part: len(split) for part, split in splits.items()} == {"train": 85, "val": 15, "test": 20}
+
+    def grey(images, index):
+        red, green, blue = images[index, 1, 2].astype(float)
+        return round(0.299 * red + 0.587 * green + 0.114 * blue)
+
+    assert splits["test"].x[3, 0, 1, 2] == grey(arrays["test_images"], 3)
+    seen = [tuple(x.ravel()) for part in ("train", "val") for x in splits[part].x]
+    assert len(set(seen)) == 100, "no image is lost or in two parts"
+    for part in ("train", "val"):
+        assert splits[part].x[:, 0, 0, 0].tolist() == splits[part].y.tolist(), "each keeps its own label"
 
 
 def brightness(by: int = 80) -> Dataset:

@@ -132,6 +132,43 @@ def test_it_opens_in_the_middle_of_the_body_and_a_slider_moves_the_crosshair(own
     assert after.images[0]["source"] != before and "axial, I 8.0 mm" in after.notes
 
 
+def test_buttons_step_through_the_slices_of_the_main_plane_up_to_its_ends(own):
+    def button(which: str):
+        return next(one for one in own.button if one.key == f"slice_{which}")
+
+    assert button("previous").proto.shortcut == "p" and button("next").proto.shortcut == "n"
+    button("next").click().run()
+    assert "voxel 7, 5, 5 (RAS+)." in captions(own) and key_of(own, "slice.axial").value == 5
+    key_of(own, "slice.axial").set_value(7).run()
+    assert button("next").disabled and not button("previous").disabled
+    button("previous").click().run()
+    assert "voxel 7, 5, 6 (RAS+)." in captions(own)
+    next(one for one in own.segmented_control if one.key.startswith("view.")).set_value("sagittal").run()
+    button("next").click().run()
+    assert "voxel 8, 5, 6 (RAS+)." in captions(own)
+    key_of(own, "slice.sagittal").set_value(0).run()
+    assert button("previous").disabled and not own.exception and not own.warning
+
+
+def test_a_volume_of_one_slice_has_no_slider_and_no_buttons_for_it(own):
+    scan, outcome = a_scan(), own.session_state["outcome"]
+    thin = replace(scan, image=scan.image[:, :, :, 4:5])
+    chosen = state.ChosenScan("thin.nii", outcome.x[0], None, thin)
+    own.session_state["scan"], own.session_state["origins"] = chosen, {digest(outcome.x[0]): chosen}
+    own.session_state["seen"] = None
+    own.run()
+    assert not own.exception
+    keys = [one.key for one in (*own.select_slider, *own.button) if (one.key or "").startswith("slice")]
+    assert len(keys) == 2 and not any("axial" in key for key in keys)
+
+
+def test_an_image_has_no_slices_to_step_through(tmp_path, monkeypatch):
+    monkeypatch.setenv("HFCVIZ_STORE", str(tmp_path))
+    monkeypatch.chdir(APP.parent)
+    app = AppTest.from_file(str(APP), default_timeout=120).run()
+    assert not [one.key for one in (*app.select_slider, *app.button) if (one.key or "").startswith("slice")]
+
+
 def test_one_plane_windows_conventions_and_differences_can_be_chosen(own):
     view = next(one for one in own.segmented_control if one.key.startswith("view."))
     view.set_value("coronal").run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
-from hfcviz.studies import defender
+from hfcviz.studies import adaptive, components, defender, direction, ood, stress, transfer
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -44,6 +44,67 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
+    "direction": Study(
+        "Direction of the attack",
+        "Does the attack's loss pull the penultimate feature the same way at every step, and does the feature go there?",
+        direction.Direction(),
+        direction.check,
+        direction.run,
+        direction.draw,
+        "Cosines with the first step's direction over the steps of PGD and PGD+HFC: of the loss's gradient in the penultimate "
+        "feature, of the same with HFC's term, and of the way that the feature has gone.",
+        "a network of three classes or more, where the gradient may turn",
+    ),
+    "stress": Study(
+        "Stress test of the layers",
+        "How far can an attack within eps drive the mean activation of each layer, up and down?",
+        stress.Stress(),
+        stress.check,
+        stress.run,
+        stress.draw,
+        "Relative change of every layer's mean activation over the depth of the layer, driven up and driven down within eps, with "
+        "uniform noise of the same size beside it.",
+        "a network trained by the same recipe on other images, natural ones say",
+    ),
+    "components": Study(
+        title="Which setting matters",
+        question="Which setting of HFC decides whether scans reach their target, and whether detectors catch them?",
+        settings=components.Components(),
+        check=components.check,
+        run=components.run,
+        draw=components.draw,
+        alt="Heat map: a line for each value of each setting of HFC, a column for success and for each detector's TPR@90.",
+    ),
+    "adaptive": Study(
+        title="HFC against its rivals",
+        question="Does HFC hide scans better than simpler penalties at the same budget?",
+        settings=adaptive.Adaptive(),
+        check=adaptive.check,
+        run=adaptive.run,
+        draw=adaptive.draw,
+        alt="Heat map: a line for each penalty that PGD carries, a column for its success and for each detector's AUC.",
+    ),
+    "transfer": Study(
+        title="Transfer between networks",
+        question="Do examples that were made on one network fool another, and do its detectors see them?",
+        settings=transfer.Transfer(),
+        check=transfer.check,
+        run=transfer.run,
+        draw=transfer.draw,
+        alt="Two tables in colours with a line for each attack and the network it was made on: how often it reaches its target "
+        "or any wrong class, and the AUC of each detector.",
+        beside="the network on which the examples are made; the first is attacked with them and defended",
+    ),
+    "ood": Study(
+        title="Out of distribution",
+        question="Does the constraint's own score tell clean scans from occluded ones and from ones with pasted tissue?",
+        settings=ood.Ood(),
+        check=ood.check,
+        run=ood.run,
+        draw=ood.draw,
+        alt="AUC of clean against changed scans over the size of the change, a panel for each kind of change, with a line and its "
+        "95 % band for HFC's score, the mixtures' log-likelihood and the network's confidence.",
+    ),
     "defender": Study(
         title="What would catch HFC?",
         question="Which defences tell attacked scans from clean and noisy ones, also under attacks that they never saw?",
@@ -64,19 +125,24 @@ def perform(
 
     beside: a second network with its own data, for studies that take one.
     """
+    chosen: Any = STUDIES[name].settings if settings is None and name in STUDIES else settings
+    check(name, lab, chosen, beside)
+    rows, shows, shows_not = STUDIES[name].run(lab, chosen, beside, progress)
+    progress(1, name)
+    return Findings(name, rows, shows, shows_not, recipe_of(lab, chosen, beside))
+
+
+def check(name: str, lab: Lab, settings: Settings | None, beside: Lab | None) -> None:
+    """InputError, at once, for an unknown name or a study that cannot be run."""
     if name not in STUDIES:
         raise InputError(f"A study must be one of {', '.join(STUDIES)}; got {name!r}.")
     study = STUDIES[name]
-    chosen = study.settings if settings is None else settings
     if beside is not None and not study.beside:
         raise InputError(f"The study {name} takes no second network, but got {beside.classifier.name}: leave it out.")
     _check_data(lab)
     if beside is not None:
         _check_data(beside)
-    study.check(lab, chosen, beside)
-    rows, shows, shows_not = study.run(lab, chosen, beside, progress)
-    progress(1, name)
-    return Findings(name, rows, shows, shows_not, recipe_of(lab, chosen, beside))
+    study.check(lab, settings, beside)
 
 
 def recipe_of(lab: Lab, settings: Settings, beside: Lab | None) -> dict[str, Any]:

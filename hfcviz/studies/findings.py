@@ -35,15 +35,19 @@ class Findings:
 def read_findings(text: str, where: str = "The findings") -> Findings:
     """What as_json gave; InputError when it is something else."""
     try:
-        found = Findings(**json.loads(text))
+        found = Findings(**json.loads(text, parse_constant=_refuse))
         words = (found.study, found.shows, found.shows_not)
         if not all(isinstance(word, str) for word in words) or not all(isinstance(row, dict) for row in found.rows):
             raise TypeError("a part is of another kind")
         if not found.rows or not isinstance(found.recipe, dict):
             raise ValueError("there are no rows")
         return found
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{where} hold no study ({error}): run the study again.") from error
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def load_findings(path: Path) -> Findings:

@@ -14,7 +14,7 @@ from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import linked, publishing, state
+from hfcviz.ui import linked, links, publishing, state
 from hfcviz.ui.feature_views import HELP as HELP_ALSO
 from hfcviz.ui.run import computed
 from hfcviz.ui.views import chart
@@ -34,8 +34,10 @@ SHOWN = 12
 """Thumbnails of selected scans that are shown at a time."""
 
 
-def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
-    """The features of one layer, to be selected from."""
+@st.fragment
+def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: frozenset[str]) -> None:
+    """The features of one layer, to be selected from; chosen: with which the rest of the page was drawn."""
+    _of_page(chosen)
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
@@ -89,6 +91,13 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     st.caption(
         f"{found.statement} Distance in this picture is no evidence: the table above and the figures below are of all dimensions."
     )
+
+
+def _of_page(chosen: frozenset[str]) -> None:
+    """What a part that is drawn again by itself begins with: a selection made in it is for the whole page."""
+    if linked.chosen() != chosen:
+        st.rerun()
+    links.keep()
 
 
 def _content(judged: Judged) -> publishing.Content:
@@ -181,8 +190,10 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     )
 
 
-def scores(judged: Judged, labels: dict[str, str]) -> None:
-    """Histogram and points of one detector's scores."""
+@st.fragment
+def scores(judged: Judged, labels: dict[str, str], chosen: frozenset[str]) -> None:
+    """Histogram and points of one detector's scores; chosen: with which the rest of the page was drawn."""
+    _of_page(chosen)
     name = st.segmented_control(
         "Detector",
         list(judged.scores),

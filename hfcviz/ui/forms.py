@@ -15,7 +15,8 @@ T = TypeVar("T", bound=Settings)
 def settings_form(settings: T, key: str, names: Mapping[str, Sequence[str]] | None = None) -> T:
     """Inputs for every field of `settings`, its values as defaults; InputError when an entry breaks its rule.
 
-    names: the choices of fields that are lists of names. Rare fields stand in an expander.
+    names: the choices of fields that are lists of names; where there are none, others than the defaults can be typed. Rare fields stand in
+    an expander.
     """
     declared = options(type(settings))
     values = {
@@ -38,7 +39,17 @@ def _widget(option: Option, value: Any, key: str, names: Sequence[str]) -> Any:
     if option.kind is bool:
         return st.toggle(option.label, value=value, **common)
     if option.kind is tuple:
-        return tuple(st.multiselect(option.label, list(names), default=list(value), placeholder="all", **common))
+        known = list(dict.fromkeys([*names, *value]))
+        return tuple(
+            st.multiselect(
+                option.label,
+                known,
+                default=list(value),
+                placeholder="choose or type" if value else "all",
+                accept_new_options=not names,
+                **common,
+            )
+        )
     label = option.label + (f" (n{option.unit_name})" if option.unit_name else "")
     if option.kind is int:
         return st.number_input(label, value=value, step=1, placeholder="no limit", **common)

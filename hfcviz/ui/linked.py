@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from hfcviz.ui import publishing, views
+from hfcviz.ui.once import drawn_once
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -55,14 +56,15 @@ def chart(
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
     layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value; view and content: see `views.chart`.
     """
-    st.plotly_chart(
-        figure,
-        key=key(name),
-        on_select=partial(_picked, name, key(name), ids),
-        selection_mode=("lasso", "box", "points"),
-        config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
-        alt=alt,
-    )
+    with drawn_once(figure, selects=True):
+        st.plotly_chart(
+            figure,
+            key=key(name),
+            on_select=partial(_picked, name, key(name), ids),
+            selection_mode=("lasso", "box", "points"),
+            config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
+            alt=alt,
+        )
     views.export(figure, name, alt, view, content)
 
 

@@ -8,11 +8,30 @@ from typing import Any
 import streamlit as st
 
 from hfcviz.detectors import DETECTORS
-from hfcviz.links import ALL_LAYERS, ONE_LAYER, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
-from hfcviz.outcome import Plan
+from hfcviz.links import (
+    ALL_LAYERS,
+    NEUROLOGICAL,
+    ONE_LAYER,
+    OWN,
+    View,
+    from_query,
+    plan_of,
+    to_query,
+    usual_plan,
+    usual_run,
+)
+from hfcviz.outcome import Plan, attacked
+from hfcviz.planes import PLANES
 from hfcviz.settings import Settings, options
+from hfcviz.studies import catalogue
 from hfcviz.ui import controls, linked, state
+from hfcviz.ui.rest import at_rest
+from hfcviz.ui.sliders import slice_key, view_key
+from hfcviz.windows import NETWORK
 
+THREE = "three planes"
+CUSTOM = "own level and width"
+"""Choices of the viewer."""
 SHOWN = {ONE_LAYER: linked.ONE, ALL_LAYERS: linked.ALL}
 STEP = "step"
 """Of the tour, which reads it from the address by itself."""
@@ -56,17 +75,30 @@ def arrive(page: str) -> None:
 
 def keep() -> None:
     """Write what is shown into the address of the page; pages that PAGES lacks keep their own."""
-    of_page = PAGES.get(st.session_state.get("link_page"))
-    if of_page is None:
-        return
-    query = to_query(of_page(View(st.session_state.bundle_name)))
-    if query != st.query_params.to_dict():
+    query = _query()
+    if query is not None and query != st.query_params.to_dict():
         st.query_params.from_dict(query)
+
+
+@st.fragment
+def keep_later() -> None:
+    """The same for a fragment that people scroll through: once they rest, as every address becomes a step of the browser's history."""
+    query = _query()
+    if query is not None and query != st.query_params.to_dict() and at_rest("links.rest", query):
+        st.query_params.from_dict(query)
+
+
+def _query() -> dict[str, str] | None:
+    """What the address of the page should say; None for a page that keeps its own."""
+    of_page = PAGES.get(st.session_state.get("link_page"))
+    return None if of_page is None else to_query(of_page(View(st.session_state.bundle_name)))
 
 
 def _explore(view: View) -> View:
     bundle = state.bundle()
-    scan, plan = _subject()
+    scan, plan, sha256 = _subject()
+    if scan != OWN and sha256 is not None:
+        view = _looks(view, sha256)
     if bundle.first is not None and scan == bundle.first.recipe["scan"]["name"]:
         scan = None
     layers = bundle.about["layer_names"]
@@ -82,17 +114,43 @@ def _explore(view: View) -> View:
     )
 
 
-def _subject() -> tuple[str | None, Plan | None]:
-    """Scan and plan of what is being computed, else of what is shown, else of the controls."""
+def _looks(view: View, sha256: str) -> View:
+    """How the slices of a scan of the task are looked at, where that differs from how the viewer opens."""
+    shape, value = state.bundle().about["input_shape"][1:], st.session_state.get
+    key = view_key(view.task, sha256, shape)
+    plane, zoom, outcome = value(f"view.{key}"), value(f"zoom.{key}", 1.0), st.session_state.outcome
+    window: Any = value(f"window.{key}", NETWORK)
+    if window == CUSTOM:
+        level, width = value(f"level.{key}"), value(f"width.{key}")
+        window = NETWORK if level is None or width is None else (level, width)
+    index = [value(slice_key(name, key)) for name in sorted(PLANES, key=PLANES.__getitem__)]
+    opened_at = value("centre")
+    moved = None not in index and (opened_at is None or opened_at != (key, tuple(index)))
+    difference = value(f"changes.{key}")
+    usual = outcome is None or difference == attacked(outcome)[-1]
+    return replace(
+        view,
+        plane=plane if plane in PLANES else None,
+        voxel=tuple(index) if moved else None,
+        window=None if window == NETWORK else window,
+        zoom=None if zoom == 1 else zoom,
+        difference=None if usual else difference,
+        order=None if value(f"radiological.{key}", True) else NEUROLOGICAL,
+    )
+
+
+def _subject() -> tuple[str | None, Plan | None, str | None]:
+    """Scan, plan and the scan's digest: of what is being computed, else of what is shown, else of the controls."""
     outcome, scan, plan = st.session_state.outcome, st.session_state.scan, st.session_state.get("plan")
     if st.session_state.job is not None:
         scan, plan = st.session_state.running
     elif outcome is not None:
         carried = state.is_first(outcome) or state.came_with_task(outcome)
-        return (outcome.recipe["scan"]["name"] if carried else OWN), plan_of(outcome.recipe["plan"])
+        name, sha256 = outcome.recipe["scan"]["name"], outcome.recipe["scan"]["sha256"]
+        return (name if carried else OWN), plan_of(outcome.recipe["plan"]), sha256
     if scan is None:
-        return None, plan
-    return (scan.name if state.is_of_task(scan) else OWN), plan
+        return None, plan, None
+    return (scan.name if state.is_of_task(scan) else OWN), plan, scan.sha256
 
 
 def _cohort(view: View) -> View:
@@ -116,6 +174,11 @@ def _cohort(view: View) -> View:
     )
 
 
+def _studies(view: View) -> View:
+    name = st.session_state.get("study.name")
+    return replace(view, study=None if name == next(iter(catalogue.STUDIES), None) else name)
+
+
 def _known(chosen: frozenset[str]) -> frozenset[str]:
     """Scans of a data set of one's own that the cohort lacks are not carried."""
     return chosen.intersection(state.bundle().reference.ids)
@@ -137,11 +200,14 @@ def _cohort_keys(task: str) -> dict[str, str]:
 def _widgets(view: View) -> dict[str, Any]:
     """{key of a widget: what it shows}, for all that the view names."""
     found: dict[str, Any] = {"layer": view.layer, "method": view.method}
+    found["study.name"] = view.study
     found["layers_shown"] = None if view.show is None else SHOWN[view.show]
     keys = _cohort_keys(view.task)
     found |= {keys[name]: getattr(view, name) for name in ("eps", "measure", "detector", "layer", "method")}
     eps = view.eps if view.eps is not None else usual_run(state.bundle())[1]
     found[f"{keys['run']}.{eps}"] = view.run
+    if st.session_state.scan is not None:
+        found |= _looking(view, st.session_state.scan.sha256)
     if view.plan is not None:
         plan = view.plan
         found |= {"attack": plan.attack_name, "penalty": plan.penalty_name, "seed": plan.seed}
@@ -152,9 +218,21 @@ def _widgets(view: View) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def _looking(view: View, sha256: str) -> dict[str, Any]:
+    """What `_looks` reads."""
+    key = view_key(view.task, sha256, state.bundle().about["input_shape"][1:])
+    found: dict[str, Any] = {f"view.{key}": view.plane, f"zoom.{key}": view.zoom, f"changes.{key}": view.difference}
+    found[f"radiological.{key}"] = None if view.order is None else False
+    found |= {slice_key(name, key): view.voxel and view.voxel[axis] for name, axis in PLANES.items()}
+    if isinstance(view.window, tuple):
+        level, width = view.window
+        return found | {f"window.{key}": CUSTOM, f"level.{key}": level, f"width.{key}": width}
+    return found | {f"window.{key}": view.window}
+
+
 def _entries(settings: Settings, key: str) -> dict[str, Any]:
     return {f"{key}.{one.name}": one.entered(getattr(settings, one.name)) for one in options(type(settings))}
 
 
-PAGES = {"": _explore, "cohort": _cohort, "data": lambda view: view}
+PAGES = {"": _explore, "cohort": _cohort, "studies": _studies, "data": lambda view: view}
 """What the address of each page tells, by its url_path."""

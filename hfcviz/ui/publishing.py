@@ -85,7 +85,8 @@ def _dialog(figure: go.Figure, key: str, alt: str, view: Mapping[str, Any], cont
         csv: Callable[[], bytes] = lambda: as_csv(figure).encode()  # noqa: E731
         st.download_button("Data (CSV)", csv, f"{name}.csv", "text/csv", help=about, key=f"export.csv.{key}", **common)
         if content is not None:
-            about = "What makes it again: `python -m hfcviz figures RECIPE`, and, of a scan's run, `python -m hfcviz reproduce RECIPE`."
+            about = "What makes it again: `python -m hfcviz figures RECIPE`, and, of a scan's run, `python -m hfcviz reproduce RECIPE`. "
+            about += "It holds no scan: of a scan of your own, both need the file, `--scan FILE`, and the window, slice or volume as here."
             recipe: Callable[[], bytes] = lambda: publish.recipe_json(key, view, content()).encode()  # noqa: E731
             kind = "application/json"
             st.download_button(
@@ -191,7 +192,8 @@ def paper_figure(outcome: Outcome, bundle: Bundle, draw: Callable[..., None]) ->
         st.info(str(error), icon=":material/info:")
         return
     known = {(layer, method): state.known_embedding(outcome, layer, method) for layer in layers for method in methods}
-    slow = [pair for pair, one in known.items() if one is None and pair[1] != "PCA"]
+    missing = [pair for pair, one in known.items() if one is None]
+    slow = [pair for pair in missing if pair[1] != "PCA"]
     lookup = known.__getitem__
     if slow:
         fresh = computed(
@@ -204,11 +206,10 @@ def paper_figure(outcome: Outcome, bundle: Bundle, draw: Callable[..., None]) ->
         )
         if fresh is None:
             return
-        for (layer, method), found in fresh.items():
-            if method != "PCA":
-                state.keep_embedding(outcome, layer, method, found)
     else:
         fresh = embeddings(outcome, bundle.reference, layers, methods, lambda *pair: lookup(pair))
+    for pair in missing:
+        state.keep_embedding(outcome, *pair, fresh[pair])
     figure = montage(outcome, bundle.reference, names, layers, methods, fresh)
     view = {"layers": layers, "methods": methods}
     draw(

@@ -16,7 +16,10 @@ from hfcviz.outcome import Outcome
 from hfcviz.projections import Embedding
 from hfcviz.scans import Placement, Scan, Window, flat, place
 from hfcviz.settings import InputError
-from hfcviz.store import Store, digest, load_arrays
+from hfcviz.store import Store, digest
+
+KEPT = 40
+"""Positions of one layer each that a session remembers: every layer of a bundled network in every projection, and some."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +67,12 @@ def store() -> Store:
     return Store()
 
 
-@st.cache_resource(show_spinner=False)
-def first_embeddings(name: str) -> dict[str, Embedding]:
-    """The bundled positions of a bundle's first result: {"UMAP layer1.0": ...}."""
-    arrays, about = load_arrays(_opened(name).folder / "embeddings.npz")
-    return {name: Embedding.of(xy, about[name], exact=name.startswith("PCA ")) for name, xy in arrays.items()}
-
-
 def start() -> None:
     """Give a new session the bundled default."""
     if "bundle_name" not in st.session_state:
         st.session_state.images = {}
         st.session_state.origins = {}
+        st.session_state.studies = {}
         choose(next(iter(BUNDLES)))
 
 
@@ -93,7 +90,7 @@ def choose(name: str) -> None:
     for slot in ("view", "cohort_view", "judged", "checks", "images_job", "paper_job"):
         if slot in st.session_state:
             st.session_state.pop(slot)[1].cancel()
-    for key in ("job", "cohort_job"):
+    for key in ("job", "cohort_job", "study_job"):
         if st.session_state.get(key) is not None:
             st.session_state[key].cancel()
         st.session_state[key] = None
@@ -195,14 +192,18 @@ def collect(key: str) -> object | None:
 
 def known_embedding(outcome: Outcome, layer: str, method: str) -> Embedding | None:
     """Positions computed earlier in this session, or bundled."""
-    if outcome is bundle().first and (found := first_embeddings(bundle().name).get(f"{method} {layer}")):
+    if outcome is bundle().first and (found := bundle().maps.get(f"{method} {layer}")):
         return found
     return st.session_state.embeddings.get((digest(outcome.recipe), layer, method))
 
 
 def keep_embedding(outcome: Outcome, layer: str, method: str, embedding: Embedding) -> None:
-    """Remember positions for the rest of the session."""
-    st.session_state.embeddings[digest(outcome.recipe), layer, method] = embedding
+    """Remember positions for this session: the newest KEPT of them."""
+    kept, key = st.session_state.embeddings, (digest(outcome.recipe), layer, method)
+    kept.pop(key, None)
+    kept[key] = embedding
+    for old in list(kept)[:-KEPT]:
+        del kept[old]
 
 
 def thumbnail(x: np.ndarray) -> np.ndarray:

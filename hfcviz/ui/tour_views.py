@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hfcviz.tour import BUNDLE, TOUR, Step
+from hfcviz.tour import BUNDLE, TOUR, Step, pictures_of
 from hfcviz.tour_facts import facts, last_layer
-from hfcviz.tour_figures import Material, for_a_class, gather
+from hfcviz.tour_figures import Material, gather
 from hfcviz.ui import linked, links, publishing, state, views
 
 COUNT = len(TOUR)
@@ -23,7 +23,7 @@ LOOK = """<style>
 @st.cache_resource(show_spinner=False)
 def material() -> Material:
     """The bundled result and its views, once for the process."""
-    return gather(state.named(BUNDLE), state.first_embeddings(BUNDLE))
+    return gather(state.named(BUNDLE), state.named(BUNDLE).maps)
 
 
 @st.cache_resource(show_spinner=False)
@@ -94,13 +94,11 @@ def show(step: Step) -> None:
         with st.expander("An answer", key=f"tour.answer.{step.name}"):
             st.markdown(step.answer.format(**known))
         _open_on_explore(step)
-    drawn = step.draw(material())
-    for_a_class(drawn)
     with pictures:
-        for number, picture in enumerate(drawn):
+        for name, picture in pictures_of(step, material()).items():
             # Not the default: what this session shows on Explore may be another result.
             content = publishing.of_outcome(material().outcome, material().bundle.about["class_names"])
-            views.chart(picture.figure, f"tour-{TOUR.index(step) + 1}-{number + 1}", picture.alt, content=content)
+            views.chart(picture.figure, name, picture.alt, content=content)
             if picture.caption:
                 st.caption(picture.caption)
 

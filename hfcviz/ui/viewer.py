@@ -8,18 +8,16 @@ import streamlit as st
 
 from hfcviz import panels, plane_figures, planes, slices, windows
 from hfcviz.grids import Shown, beyond_line
+from hfcviz.links import BOTH
 from hfcviz.outcome import Outcome, attacked, role_labels
 from hfcviz.scans import Window, sides
-from hfcviz.ui import views
+from hfcviz.ui import links, views
+from hfcviz.ui.links import CUSTOM, THREE
+from hfcviz.ui.sliders import KEEP, sliders, view_key
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-THREE = "three planes"
-CUSTOM = "own level and width"
-BOTH = "both"
-KEEP: dict[str, Any] = {"persist_state": "session"}
-"""So that another page and back leaves the view as it was."""
 HELP = {
     "view": "Three planes through one crosshair, or one of them.",
     "window": "Which values are shown black and white. It changes what you see, never what the network gets.",
@@ -29,7 +27,6 @@ HELP = {
     "blink": "Buttons below the pictures let scan and attacked scan take turns in one place: the eye sees what moves. "
     "It stops by itself after ten seconds.",
     "zoom": "About the crosshair, the same in every picture. Wheel and mouse zoom too, until the slice changes.",
-    "slice": "Drag, or use the arrow keys. The crosshair follows in the other planes. It starts in the middle of the body.",
     "level": "The value in the middle of the grey scale, in the scan's units.",
     "width": "How many units lie between black and white.",
 }
@@ -38,12 +35,12 @@ HELP = {
 @st.fragment
 def viewer(outcome: Outcome, seen: Shown, names: tuple[str, ...], bundle: str) -> None:
     """Pictures with their controls; a slider redraws nothing else on the page."""
-    # Slices and windows differ between scans, and between the two grids of one.
-    key = f"{bundle}.{outcome.recipe['scan']['sha256'][:8]}.{'x'.join(map(str, seen.scan.image.shape[1:]))}"
+    key = view_key(bundle, outcome.recipe["scan"]["sha256"], seen.scan.image.shape[1:])
     if seen.scan.image.ndim == 4:
         _volume(outcome, seen, names, key)
     else:
         _image(outcome, seen, names, key)
+    links.keep_later()
 
 
 def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
@@ -55,7 +52,7 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
     with pictures:
         if seen.own or blink or window != seen.placement.window:
             figure = slices.slices_figure(outcome, seen, names, slices.centre(seen), window=window, blink=blink)
-            view = {"window": list(window), "grid": _grid(seen)}
+            view = {"window": list(window), "grid": _grid(seen)} | ({"blink": blink} if blink else {})
             _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
             return
         with views.side_by_side():
@@ -89,15 +86,13 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
                 **KEEP,
             )
             changes = roles if chosen == BOTH else [chosen or roles[-1]]
-        zoom = st.select_slider(
-            "Zoom", [1.0, 1.5, 2.0, 3.0, 4.0, 6.0], key=f"zoom.{key}", help=HELP["zoom"], width=140, **KEEP
-        )
+        zoom = st.select_slider("Zoom", list(slices.ZOOMS), key=f"zoom.{key}", help=HELP["zoom"], width=140, **KEEP)
         radiological = st.toggle(
             "Radiological", value=True, key=f"radiological.{key}", help=HELP["radiological"], **KEEP
         )
         blink = _blink(outcome, key)
-    index = _sliders(seen, key)
     shown = list(planes.PLANES) if view in (THREE, None) else [view]
+    index = sliders(seen, key, shown[0])
     figure = slices.slices_figure(
         outcome,
         seen,
@@ -111,7 +106,7 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
         blink=blink,
     )
     view = {"names": list(shown), "index": list(index), "radiological": radiological, "window": list(window)}
-    view |= {"changes": list(changes), "zoom": zoom, "grid": _grid(seen)}
+    view |= {"changes": list(changes), "zoom": zoom, "grid": _grid(seen)} | ({"blink": blink} if blink else {})
     _draw(figure, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)), view)
     order = "radiological order" if radiological else "neurological order"
     unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
@@ -142,33 +137,6 @@ def _draw(figure: go.Figure, columns: int, alt: str, view: dict[str, Any]) -> No
     views.export(figure, "planes", alt, view)
 
 
-def _sliders(seen: Shown, key: str) -> tuple[int, int, int]:
-    """The voxel under the crosshair, from a slider for each plane."""
-    scan, index = seen.scan, list(_centre(seen, key))
-    for place, (name, axis) in zip(st.columns(3), planes.PLANES.items(), strict=True):
-        count = scan.image.shape[axis + 1]
-        mm = None if scan.affine is None else planes.along(scan.affine, scan.image.shape[1:], axis)
-        index[axis] = place.select_slider(
-            f"{name.capitalize()} slice" + ("" if mm is None else ", mm"),
-            list(range(count)),
-            value=index[axis],
-            format_func=lambda number, mm=mm: str(number) if mm is None else mm[number],
-            key=f"slice.{name}.{key}",
-            help=HELP["slice"],
-            **KEEP,
-        )
-    return index[0], index[1], index[2]
-
-
-def _centre(seen: Shown, key: str) -> tuple[int, ...]:
-    """Where the crosshair starts, worked out once for a scan."""
-    kept = st.session_state.get("centre")
-    if kept is None or kept[0] != key:
-        kept = st.session_state.centre = (key, slices.centre(seen))
-    found: tuple[int, ...] = kept[1]
-    return found
-
-
 def windows_of(seen: Shown) -> dict[str, Window]:
     """The windows that suit what is shown."""
     kept = st.session_state.get("windows")
@@ -183,6 +151,8 @@ def windows_of(seen: Shown) -> dict[str, Window]:
 
 
 def _window(options: dict[str, Window], key: str) -> Window:
+    if st.session_state.get(f"window.{key}", CUSTOM) not in (*options, CUSTOM):  # a link's, which this scan has not
+        del st.session_state[f"window.{key}"]
     name = st.selectbox("Window", [*options, CUSTOM], key=f"window.{key}", help=HELP["window"], width=230, **KEEP)
     if name in options:
         return options[name]

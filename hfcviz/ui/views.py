@@ -13,6 +13,7 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, attacked, report, role_labels
 from hfcviz.ui import publishing, state
+from hfcviz.ui.once import drawn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +55,8 @@ def chart(
 def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
     """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
+    with drawn_once(figure):
+        st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
 def export(

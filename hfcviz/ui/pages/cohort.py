@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz.figure_sets import cohort_labels
-from hfcviz.ui import cohort_tables, cohort_views, state, views
+from hfcviz.ui import cohort_tables, cohort_views, linked, state, views
 
 bundle = state.bundle()
 finished = state.collect("cohort_job")
@@ -28,7 +28,7 @@ if judged is not None:
         left, right = st.container(key="wide_cohort"), st.container(key="side_selection")
     with left:
         st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
-        cohort_views.scatter(judged, bundle, labels)
+        cohort_views.scatter(judged, bundle, labels, linked.chosen())
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
@@ -38,6 +38,6 @@ if judged is not None:
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
     st.subheader("Scores of one detector", help=cohort_views.HELP["scores"])
-    cohort_views.scores(judged, labels)
+    cohort_views.scores(judged, labels, linked.chosen())
     st.subheader("Which layer gives the attack away", help=cohort_views.HELP["layers"])
     cohort_views.layers(judged, labels)

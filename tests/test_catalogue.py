@@ -1,0 +1,95 @@
+"""What holds for every study: it explains itself, refuses before any work, and its published findings are of this code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from bundles import case, one_thread  # noqa: F401
+from networks import linear
+from studies_of_ours import TALLY, Tally
+
+from hfcviz.bundle import BUNDLES, Bundle
+from hfcviz.settings import InputError, options
+from hfcviz.store import Store
+from hfcviz.studies import catalogue
+from hfcviz.studies.catalogue import STUDIES, perform
+from hfcviz.studies.lab import Budget, Lab
+
+PUBLISHED = [(name, study) for name in BUNDLES for study in STUDIES if catalogue.published(BUNDLES[name], study)]
+
+
+@pytest.fixture
+def lab(tmp_path) -> Lab:
+    return Lab(case().classifier, case().dataset, Budget(scans=20, eps=12 / 255, steps=2), Store(tmp_path))
+
+
+@pytest.fixture
+def tally(monkeypatch) -> None:
+    monkeypatch.setitem(STUDIES, "tally", TALLY)
+    monkeypatch.setitem(STUDIES, "alone", replace(TALLY, beside=""))
+
+
+def test_findings_are_of_the_study_with_all_that_they_depend_on(lab, tally):
+    steps = []
+    found = perform("tally", lab, Tally(weight=3.0), lab, progress=lambda fraction, what: steps.append(fraction))
+    assert found.study == "tally" and len(found.rows) == 4 and steps[-1] == 1 and steps == sorted(steps)
+    recipe = found.recipe
+    assert recipe["settings"]["weight"] == 3.0
+    assert recipe["lab"]["weights"] == case().classifier.digest and recipe["beside"] == recipe["lab"]
+    assert recipe["lab"]["budget"] == {"scans": 20, "eps": 12 / 255, "steps": 2, "seed": 0}
+    assert {"hfcviz", "torch", "numpy"} <= set(recipe["versions"])
+    assert json.loads(found.as_json())["recipe"]["lab"]["dataset"] == "random"
+
+
+def refused(lab: Lab, sentence: str, name: str = "tally", beside: Lab | None = None, settings=None) -> None:
+    with pytest.raises(InputError, match=sentence):
+        perform(name, lab, settings, beside, progress=lambda *rest: pytest.fail("work has begun"))
+    assert not lab.made and not lab.store.misses
+
+
+def test_what_cannot_be_studied_is_refused_before_any_work(lab, tally):
+    refused(lab, "A study must be one of .*tally.*; got 'telly'", "telly")
+    refused(lab, "takes no second network, but got cnn2d-3: leave it out", "alone", beside=lab)
+    refused(lab, "Tally.kinds must be of PGD", settings=Tally(kinds=()))
+    parts = {part: split for part, split in lab.dataset.splits.items() if part != "val"}
+    refused(replace(lab, dataset=replace(lab.dataset, splits=parts)), "it lacks val")
+    refused(replace(lab, classifier=linear()), "must know the classes of random")
+    one = linear(classes=1)
+    single = replace(lab.dataset, class_names=one.class_names)
+    splits = {part: replace(split, y=split.y * 0) for part, split in single.splits.items()}
+    refused(replace(lab, classifier=one, dataset=replace(single, splits=splits)), "knows one: choose another")
+
+
+def test_published_findings_are_read_where_there_are_some_and_damage_is_a_sentence(lab, tally, tmp_path):
+    bundle = Bundle("b", "B", tmp_path / "b", None)
+    assert catalogue.published(bundle, "tally") is None
+    found = perform("tally", lab)
+    (tmp_path / "b" / "studies").mkdir(parents=True)
+    path = tmp_path / "b" / "studies" / "tally.json"
+    path.write_text(found.as_json())
+    assert (
+        catalogue.published(bundle, "tally") == json.loads(found.as_json())
+        or catalogue.published(bundle, "tally").rows == found.rows
+    )
+    path.write_text(found.as_json()[:-40])
+    with pytest.raises(InputError, match=r"tally\.json hold no study"):
+        catalogue.published(bundle, "tally")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_explains_itself(name):
+    study = STUDIES[name]
+    assert study.title and study.question.endswith("?") and study.alt.endswith(".")
+    assert all(one.help and one.label for one in options(type(study.settings)))
+    assert study.settings == type(study.settings)(), "what a form and a flag show is what the class says"
+
+
+@pytest.mark.parametrize(("bundle", "name"), PUBLISHED)
+def test_published_findings_are_drawn_and_are_of_the_bundled_network(bundle, name):
+    found = catalogue.published(BUNDLES[bundle], name)
+    assert found.recipe["lab"]["weights"] == BUNDLES[bundle].classifier.digest
+    assert found.study == name and found.shows.endswith(".") and found.shows_not.endswith(".")
+    assert len(STUDIES[name].draw(found.rows).data) > 0
+    assert set(found.recipe["settings"]) == {option.name for option in options(type(STUDIES[name].settings))}

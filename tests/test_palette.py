@@ -1,0 +1,39 @@
+"""The look of figures: made from plain dicts, they are what plotly makes step by step, and panels of one do not leak into another."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import pytest
+from plotly.subplots import make_subplots
+
+from hfcviz.palette import drawn, dressed, panels, set_axes
+
+
+def test_a_figure_of_plain_dicts_is_the_one_that_plotly_makes_step_by_step():
+    trace = {"x": [1.0, 2.0], "y": [3.0, 4.0], "mode": "markers", "marker": {"size": 7}}
+    slow = dressed(go.Figure(), 300, dragmode="lasso").add_trace(go.Scatter(**trace))
+    assert drawn([{"type": "scatter"} | trace], 300, dragmode="lasso").to_dict() == slow.to_dict()
+
+
+def test_what_plotly_does_not_know_is_refused_here_too():
+    with pytest.raises(ValueError, match="colour"):
+        drawn([{"type": "scatter", "colour": "red"}], 300)
+
+
+def test_panels_lie_where_plotly_puts_them_and_are_new_each_time():
+    options = {"subplot_titles": ["a", "b", "c"], "shared_yaxes": True, "horizontal_spacing": 0.1}
+    expected = make_subplots(2, 2, **options).layout.to_plotly_json()
+    expected.pop("template")
+    first = panels(2, 2, **options)
+    assert first == expected
+    first["xaxis"]["domain"] = (0, 1)
+    first["annotations"][0]["text"] = "changed"
+    assert panels(2, 2, **options) == expected
+
+
+def test_axes_of_one_letter_are_set_and_the_others_stay():
+    layout, before = panels(1, 2), panels(1, 2)
+    set_axes(layout, "x", zeroline=False)
+    for name, axis in before.items():
+        assert layout[name] == (axis | {"zeroline": False} if name.startswith("x") else axis)
+    assert sum(name.startswith("x") for name in before) == 2
