@@ -29,8 +29,8 @@ from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.squeezing import SQUEEZES, blurred, distances, fewer_levels, median
 
 BUDGET = Budget(scans=40, eps=12 / 255, steps=3)
-WHOLE = Defender(attacks=("PGD", "PGD+HFC", "C&W+HFC", "HFC, eps x 2", "HFC, free too"), detectors=("MAHA", "SVM"))
-FEW = Defender(("as before", "two-sided"), ("PGD", "C&W", "HFC, deep half"), ("KD", "BU", "KD+BU"))
+WHOLE = Defender(attacks=("PGD", "PGD+HFC", "C&W+HFC", "HFC eps x 2", "HFC free too"), detectors=("MAHA", "SVM"))
+FEW = Defender(("as before", "two-sided"), ("PGD", "C&W", "HFC deep half"), ("KD", "BU", "KD+BU"))
 
 
 def tiny_lab(folder, dims=2, budget=BUDGET, classifier=None) -> Lab:
@@ -203,13 +203,13 @@ def test_the_typical_attacker_rests_at_the_median_distance_and_is_drawn_back_fro
 def test_the_first_attack_is_what_all_studies_train_on_and_shares_of_eps_are_heeded():
     budget = Budget()
     assert ATTACKERS["PGD"].attack(budget.eps, budget.steps) == budget.attack
-    assert ATTACKERS["HFC, eps x 2"].attack(8 / 255, 20) == ATTACKS["PGD"].replace(eps=16 / 255, steps=20)
-    assert ATTACKERS["HFC, eps x 2"].attack(0.7, 20).eps == 1
+    assert ATTACKERS["HFC eps x 2"].attack(8 / 255, 20) == ATTACKS["PGD"].replace(eps=16 / 255, steps=20)
+    assert ATTACKERS["HFC eps x 2"].attack(0.7, 20).eps == 1
     assert ATTACKERS["C&W+HFC"].attack(8 / 255, 20).loss == "margin"
 
 
 def test_only_the_deeper_half_is_constrained_where_it_says_so():
-    assert ATTACKERS["HFC, deep half"].carried(("a", "b", "c")) == HFC(layers=("b", "c"))
+    assert ATTACKERS["HFC deep half"].carried(("a", "b", "c")) == HFC(layers=("b", "c"))
     assert ATTACKERS["PGD+HFC"].carried(("a", "b", "c")) == HFC()
 
 
@@ -291,7 +291,7 @@ def test_the_worst_row_is_the_smallest_over_held_out_attacks_and_the_sentence_na
 def test_success_is_of_the_scans_that_judge(whole):
     lab, found = whole
     judges = np.flatnonzero(~lab.chosen().trains)
-    for name in ("PGD", "HFC, free too"):
+    for name in ("PGD", "HFC free too"):
         reached = extract(lab.classifier, pictures(lab, name)).predicted == lab.chosen().targets
         assert {r["success"] for r in found.rows if r["attack"] == name} == {float(reached[judges].mean())}
 
@@ -307,7 +307,7 @@ def test_the_attacker_who_knows_the_free_statistics_constrains_them(whole):
         terms = limits({layer: torch.from_numpy(v) for layer, v in z.items()}, aim)
         return sum(float(v.mean()) for layer, v in terms.items() if layer not in lab.classifier.layer_names)
 
-    assert distance("HFC, free too") < distance("PGD+HFC")
+    assert distance("HFC free too") < distance("PGD+HFC")
 
 
 def test_nothing_is_made_twice_and_a_second_laboratory_attacks_no_more(whole):
@@ -339,7 +339,7 @@ def test_it_can_be_stopped_and_goes_on(tmp_path):
 
 
 def test_volumes_and_two_classes_work(tmp_path):
-    chosen = Defender(("two-sided", "free, two-sided", "squeezing"), ("HFC, eps / 2", "typical, free too"), ("MAHA",))
+    chosen = Defender(("two-sided", "free two-sided", "squeezing"), ("HFC eps / 2", "typical free too"), ("MAHA",))
     found = perform("defender", tiny_lab(tmp_path, 3, BUDGET.replace(scans=24, steps=1)), chosen)
     assert {r["defence"] for r in found.rows} == set(chosen.defences)
     assert found.as_json()
@@ -383,12 +383,12 @@ def test_unknown_names_and_missing_attacks_are_refused(tmp_path, settings, said)
 def test_a_network_of_one_layer_or_without_space_is_told_what_to_leave_out(tmp_path):
     flat = linear((1, 12, 12), classes=3)
     lab = tiny_lab(tmp_path, classifier=flat)
-    with pytest.raises(InputError, match=r"HFC, deep half leaves half of the layers alone.*has 1: leave it out"):
+    with pytest.raises(InputError, match=r"HFC deep half leaves half of the layers alone.*has 1: leave it out"):
         check(lab, Defender(), None)
     with pytest.raises(
-        InputError, match=r"free; .*typical, free too look at how.*no layer of linear-0 has more than one"
+        InputError, match=r"free; .*typical free too look at how.*no layer of linear-0 has more than one"
     ):
-        check(lab, Defender(attacks=tuple(name for name in ATTACKERS if name != "HFC, deep half")), None)
+        check(lab, Defender(attacks=tuple(name for name in ATTACKERS if name != "HFC deep half")), None)
     check(lab, Defender(("as before", "squeezing"), ("PGD", "C&W", "typical")), None)
     assert not lab.made
 
@@ -400,7 +400,7 @@ def test_too_few_images_for_the_components_are_refused(tmp_path):
     few = Split(train.x[rows], train.y[rows], tuple(train.ids[row] for row in rows))
     small = replace(lab, dataset=replace(lab.dataset, splits=dict(lab.dataset.splits) | {"train": few}))
     with pytest.raises(
-        InputError, match="HFC, K 8 needs more than 8 training images of each class; random has 8 of one"
+        InputError, match="HFC K 8 needs more than 8 training images of each class; random has 8 of one"
     ):
         check(small, Defender(), None)
 
@@ -423,3 +423,7 @@ def test_the_figure_shows_each_auc_in_its_cell_and_the_worst_in_the_last_panel(w
     assert cells == told
     assert list(figure.data[-1].x) == ["worst"]
     assert STUDIES["defender"].alt
+
+
+def test_a_command_line_can_list_the_names():
+    assert not any("," in name for name in (*ATTACKERS, *DEFENCES))

@@ -58,8 +58,8 @@ DEFENCES: dict[str, Defence] = {
     "two-sided": Defence("scores too low for a clean scan flagged as well", tuple(DETECTORS), two_sided=True),
     "taught HFC": Defence("trained on HFC too", TAUGHT, taught=BOTH),
     "free": Defence("spread and largest value of the layers in place of their means", OF_LAYERS, FREE),
-    "free, two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
-    "free, taught HFC": Defence(
+    "free two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
+    "free taught HFC": Defence(
         "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
     ),
     SQUEEZING: Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
