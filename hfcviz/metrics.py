@@ -65,8 +65,15 @@ def separation(negatives: np.ndarray, positives: np.ndarray) -> dict[str, float]
     tpr90_low, tpr90_high, n (positives), negatives. Intervals are 95 % bootstrap intervals. Raises InputError as `roc`.
     """
     curve = roc(negatives, positives)
-    auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, positives)
-    tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, positives)
+    caught: list[float] = []
+
+    def of_resampled(n: np.ndarray, p: np.ndarray) -> float:
+        again = roc(n, p)
+        caught.append(again.tpr_at(0.1))  # of the same resamplings, in half the time
+        return again.auc
+
+    auc = bootstrap_interval(of_resampled, negatives, positives)
+    tpr = tuple(float(end) for end in np.quantile(caught, [0.025, 0.975]))
     return {
         "auc": curve.auc,
         "auc_low": auc[0],

@@ -433,3 +433,45 @@ def test_where_the_order_of_modules_misleads_nothing_is_merged():
     net.bn.running_var.fill_(0.2)
     classifier = Classifier(net, "crossed", ("a", "b"), ("conv",), "fc", (1, 8, 8))
     assert classifier.merged is classifier
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_spread_and_largest_value_stand_before_the_mean_of_each_layer_and_are_what_numpy_says(spatial_dims):
+    model = tiny(spatial_dims)
+    x = torch.rand(3, *model.input_shape)
+    logits, layers = model.seeing("spread", "largest").features(x)
+    plain_logits, plain = model.features(x)
+    first, *_, last = model.layer_names
+    assert list(layers)[:3] == [f"{first} spread", f"{first} largest", first]
+    assert list(layers)[-1] == last  # still the penultimate feature; its output has a single place, so no spread
+    assert f"{last} spread" not in layers
+    assert torch.equal(logits, plain_logits) and all(torch.equal(layers[name], plain[name]) for name in plain)
+    kept = {}
+    module = model.net.get_submodule(first)
+    handle = module.register_forward_hook(lambda m, i, output: kept.update(whole=output.flatten(2).double().numpy()))
+    model(x)
+    handle.remove()
+    assert layers[f"{first} spread"].numpy() == pytest.approx(kept["whole"].std(-1), abs=1e-5)
+    assert layers[f"{first} largest"].numpy() == pytest.approx(kept["whole"].max(-1))
+
+
+def test_further_statistics_have_finite_gradients_before_an_in_place_activation_and_on_constant_images():
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)
+    )
+    model = Classifier(net, "in place", ("a", "b"), ("0", "3"), "4", (1, 4, 4)).seeing("spread", "largest")
+    x = torch.cat([torch.rand(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.5)]).requires_grad_()
+    _, layers = model.features(x)
+    assert list(layers) == ["0 spread", "0 largest", "0", "3"]  # the last one has a single place
+    (gradient,) = torch.autograd.grad(sum(z.sum() for z in layers.values()), x)
+    assert bool(gradient.isfinite().all()) and float(gradient[0].abs().max()) > 0
+
+
+def test_a_network_that_sees_more_takes_turns_with_itself_and_has_a_digest_of_its_own():
+    model = tiny()
+    wider = model.seeing("spread")
+    assert wider.net is model.net and wider._turn is model._turn
+    assert wider.digest != model.digest and model.seeing().digest == model.digest
+    x = torch.rand(2, *model.input_shape)
+    assert torch.equal(wider.dropout_logits(x, 3, 0), model.dropout_logits(x, 3, 0))
+    assert not any(module._forward_hooks for module in wider.net.modules())

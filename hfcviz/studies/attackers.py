@@ -78,13 +78,15 @@ ATTACKERS: dict[str, Attacker] = {
     "C&W": Attacker("held out", base="C&W"),
     "C&W+HFC": Attacker("held out", base="C&W", penalty=HFC()),
     "MIM+HFC": Attacker("held out", base="MIM", penalty=HFC()),
-    "HFC, K 8": Attacker("held out", penalty=HFC(components=8)),
-    "HFC, weight 10": Attacker("held out", penalty=HFC(weight=10.0)),
-    "HFC, deep half": Attacker("held out", penalty=HFC(), deep=True),
-    "HFC, eps / 2": Attacker("held out", penalty=HFC(), share=0.5),
-    "HFC, eps x 2": Attacker("held out", penalty=HFC(), share=2.0),
-    "HFC, free too": Attacker("adaptive", penalty=HFC(), free=True),
+    "HFC K 8": Attacker("held out", penalty=HFC(components=8)),
+    "HFC weight 10": Attacker("held out", penalty=HFC(weight=10.0)),
+    "HFC deep half": Attacker("held out", penalty=HFC(), deep=True),
+    "HFC eps / 2": Attacker("held out", penalty=HFC(), share=0.5),
+    "HFC eps x 2": Attacker("held out", penalty=HFC(), share=2.0),
+    "HFC free too": Attacker("adaptive", penalty=HFC(), free=True),
+    # Blurring takes away less of a change that is smooth itself.
+    "TIM+HFC": Attacker("adaptive", base="TIM", penalty=HFC()),
     "typical": Attacker("adaptive", penalty=Typical()),
-    "typical, free too": Attacker("adaptive", penalty=Typical(), free=True),
+    "typical free too": Attacker("adaptive", penalty=Typical(), free=True),
 }
 """By name, group by group."""

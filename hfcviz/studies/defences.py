@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from hfcviz.activations import Activations, concatenate, extract
+from hfcviz.attacks import Attack
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
 from hfcviz.metrics import percentile_rank
+from hfcviz.penalties import HFC
 from hfcviz.reference import noisy, shares
 from hfcviz.settings import Progress, silent
 from hfcviz.store import Arrays
-from hfcviz.studies.attackers import ATTACKERS
+from hfcviz.studies.attackers import ATTACKERS, Typical
 from hfcviz.studies.lab import Lab
 from hfcviz.studies.squeezing import LARGEST, SQUEEZES, distances
 
 MEANS, FREE, INPUTS = "means", "free statistics", "inputs"
+SQUEEZING = "squeezing"
 TAUGHT = tuple(
     name for name, one in DETECTORS.items() if one.rule in ("regression", "mean") or name in ("SVM", "KD+BU")
 )
 """Detectors that learn from attacked scans; KD and BU learn from clean ones alone."""
+SQUEEZED = (*SQUEEZES, LARGEST)
 OF_LAYERS = tuple(name for name, one in DETECTORS.items() if "dropout" not in one.rule)
 """Detectors that look at layers and nothing else."""
 
@@ -44,6 +48,8 @@ class Defence:
     """The attacks that it learns from."""
     two_sided: bool = False
     """Whether a score that is too low for a clean scan is suspicious as well."""
+    joined: bool = False
+    """Whether a scan that squeezing finds suspicious is so as well."""
 
 
 BOTH = ("PGD", "PGD+HFC")
@@ -52,11 +58,14 @@ DEFENCES: dict[str, Defence] = {
     "two-sided": Defence("scores too low for a clean scan flagged as well", tuple(DETECTORS), two_sided=True),
     "taught HFC": Defence("trained on HFC too", TAUGHT, taught=BOTH),
     "free": Defence("spread and largest value of the layers in place of their means", OF_LAYERS, FREE),
-    "free, two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
-    "free, taught HFC": Defence(
+    "free two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
+    "free taught HFC": Defence(
         "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
     ),
-    "squeezing": Defence("probabilities of simplified images", (*SQUEEZES, LARGEST), INPUTS, taught=()),
+    SQUEEZING: Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
+    "or squeezing": Defence(
+        "the detectors as they are, or squeezing, whichever finds more", tuple(DETECTORS), joined=True
+    ),
 }
 """By name."""
 
@@ -66,9 +75,15 @@ def off_centre(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 
     Beyond all clean scores, where ranks end, it goes on by the distance from them, as a share of that side's width.
     """
-    low, middle, high = np.quantile(calibration, [0, 0.5, 1])
-    beyond = np.maximum((low - scores) / ((middle - low) or 1.0), (scores - high) / ((high - middle) or 1.0))
-    return np.abs(percentile_rank(scores, calibration) - 50) + np.maximum(beyond, 0)
+    return np.maximum(above(scores, calibration), above(-scores, -calibration)) - 50
+
+
+def above(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """The percentile rank of scores (N,) among the clean ones (n,), which goes on beyond the highest of them by the
+    distance from it, as a share of the distance between it and the median.
+    """
+    middle, high = np.quantile(calibration, [0.5, 1])
+    return percentile_rank(scores, calibration) + np.maximum(scores - high, 0) / ((high - middle) or 1.0)
 
 
 def widened(lab: Lab) -> Lab:
@@ -90,9 +105,13 @@ def pictures(lab: Lab, what: str, progress: Progress = silent) -> Tensor:
         return chosen.x
     if what == "noise":
         return noisy(chosen.x, lab.budget.eps, chosen.seeds)
-    one = ATTACKERS[what]
-    attack, carried = one.attack(lab.budget.eps, lab.budget.steps), one.carried(lab.classifier.layer_names)
-    return (widened(lab) if one.free else lab).images(attack, carried, progress=progress)
+    attack, carried = _recipe(lab, what)
+    return (widened(lab) if ATTACKERS[what].free else lab).images(attack, carried, progress=progress)
+
+
+def _recipe(lab: Lab, name: str) -> tuple[Attack, HFC | Typical | None]:
+    one = ATTACKERS[name]
+    return one.attack(lab.budget.eps, lab.budget.steps), one.carried(lab.classifier.layer_names)
 
 
 def seen(lab: Lab, sees: str, what: str, progress: Progress = silent) -> Activations:
@@ -109,10 +128,7 @@ def seen(lab: Lab, sees: str, what: str, progress: Progress = silent) -> Activat
     elif what == "noise":
         found = at.noise(lab.budget.eps, progress).seen
     elif sees == MEANS or knows:
-        attack, carried = (
-            ATTACKERS[what].attack(lab.budget.eps, lab.budget.steps),
-            ATTACKERS[what].carried(lab.classifier.layer_names),
-        )
+        attack, carried = _recipe(lab, what)
         found = at.version(attack, carried, progress=progress).seen
     else:
         arrays = lab.kept(
@@ -143,12 +159,11 @@ def fitted(lab: Lab, defence: Defence, progress: Progress = silent) -> dict[str,
             adversarial=part(*defence.taught),
             calibration=seen(lab, defence.sees, "calibration"),
         )
-        names = tuple(name for name in detectors_of(lab, defence))
-        return fit_detectors(training, names, seed=lab.budget.seed, progress=progress)
+        return fit_detectors(training, detectors_of(lab, defence), seed=lab.budget.seed, progress=progress)
 
     if defence.sees == MEANS and defence.taught == ("PGD",):
         return lab.detectors(lab.budget.attack, progress)
-    found: dict[str, Fitted] = lab.once("defence", [defence.sees, defence.taught], make)
+    found: dict[str, Fitted] = lab.once("defence", [defence.sees, defence.taught, defence.detectors], make)
     return found
 
 
@@ -160,11 +175,14 @@ def detectors_of(lab: Lab, defence: Defence) -> tuple[str, ...]:
 
 def scores(lab: Lab, defence: Defence, what: str, progress: Progress = silent) -> Arrays:
     """{detector: scores}, higher is more suspicious: of all calibration scans (n,), else of the scans that judge (N,)."""
-    raw = _scores(lab, defence, what, progress)
-    if not defence.two_sided:
-        return raw
-    calibration = _scores(lab, defence, "calibration", progress)
-    return {name: off_centre(values, calibration[name]) for name, values in raw.items()}
+    found, calibration = (_scores(lab, defence, kind, progress) for kind in (what, "calibration"))
+    if defence.two_sided:
+        return {name: off_centre(values, calibration[name]) for name, values in found.items()}
+    if defence.joined:
+        squeezed, usual = (_scores(lab, DEFENCES[SQUEEZING], kind, progress)[LARGEST] for kind in (what, "calibration"))
+        other = above(squeezed, usual)
+        return {name: np.maximum(above(values, calibration[name]), other) for name, values in found.items()}
+    return found
 
 
 def _scores(lab: Lab, defence: Defence, what: str, progress: Progress) -> Arrays:

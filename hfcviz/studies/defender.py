@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from hfcviz.detectors import DETECTORS
 from hfcviz.heatmaps import heat_maps
 from hfcviz.metrics import separation
 from hfcviz.reference import shares
 from hfcviz.settings import InputError, Progress, Settings, setting
 from hfcviz.studies.attackers import ATTACKERS
-from hfcviz.studies.defences import DEFENCES, FREE, INPUTS, MEANS, detectors_of, pictures, scores, seen
+from hfcviz.studies.defences import (
+    DEFENCES,
+    FREE,
+    INPUTS,
+    MEANS,
+    SQUEEZED,
+    Defence,
+    detectors_of,
+    pictures,
+    scores,
+    seen,
+)
 from hfcviz.studies.findings import Row
 from hfcviz.studies.lab import Lab
 
@@ -33,6 +45,21 @@ class Defender(Settings):
     attacks: tuple[str, ...] = setting(
         tuple(ATTACKERS), f"What they are put to, among {'; '.join(ATTACKERS)}.", label="Attacks"
     )
+    detectors: tuple[str, ...] = setting(
+        (), f"Detectors within each defence, among {'; '.join(DETECTORS)}; none chosen means all.", label="Detectors"
+    )
+
+    @property
+    def chosen(self) -> dict[str, Defence]:
+        """The defences with the detectors that are chosen; squeezing has none of these and keeps its own."""
+        return {
+            name: replace(
+                one,
+                detectors=tuple(d for d in one.detectors if not self.detectors or d in self.detectors or d in SQUEEZED),
+            )
+            for name, one in DEFENCES.items()
+            if name in self.defences
+        }
 
 
 def check(lab: Lab, settings: Defender, beside: Lab | None) -> None:
@@ -51,6 +78,15 @@ def check(lab: Lab, settings: Defender, beside: Lab | None) -> None:
         raise InputError(
             f"Defender.attacks must hold one that no defence learns from ({'; '.join(known)}); got "
             f"{'; '.join(settings.attacks)}: add one."
+        )
+    unknown = [name for name in settings.detectors if name not in DETECTORS]
+    if unknown:
+        raise InputError(f"Defender.detectors must be among {'; '.join(DETECTORS)}; got {'; '.join(unknown)}.")
+    empty = [name for name, one in settings.chosen.items() if not one.detectors]
+    if empty:
+        raise InputError(
+            f"The defence {empty[0]} makes no difference to {'; '.join(settings.detectors)}: leave it out, or add one of "
+            f"{'; '.join(DEFENCES[empty[0]].detectors)}."
         )
     network, layers = lab.classifier, lab.classifier.layer_names
     halves = [name for name in settings.attacks if ATTACKERS[name].deep]
@@ -81,7 +117,7 @@ def check(lab: Lab, settings: Defender, beside: Lab | None) -> None:
 
 def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) -> tuple[list[Row], str, str]:
     """Rows: one of each defence, detector and attack, then the worst held-out attack of each defence."""
-    defences = {name: DEFENCES[name] for name in DEFENCES if name in settings.defences}
+    defences = settings.chosen
     attacks = [name for name in ATTACKERS if name in settings.attacks]
     learned = {name for one in defences.values() for name in one.taught}
     kinds = list(dict.fromkeys(["calibration", "clean", "noise", *learned.union(attacks)]))
@@ -89,7 +125,7 @@ def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) ->
     share = shares(progress, {kind: 0.6 / len(kinds) for kind in kinds} | {"scores": 0.3, "rows": 0.1})
     for kind in kinds:
         # Images first, where some defence needs them, so that no attack is made twice.
-        if any(one.sees in (FREE, INPUTS) for one in defences.values()) and kind in ATTACKERS:
+        if any(one.joined or one.sees in (FREE, INPUTS) for one in defences.values()) and kind in ATTACKERS:
             pictures(lab, kind, share(kind, f"{kind}: "))
         seen(lab, MEANS, kind, share(kind, f"{kind}: "))
     told = shares(
@@ -129,7 +165,7 @@ def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) ->
         for row in of_attack:
             row["best"] = row["auc"] == best
     rows += [_worst(rows, name, detector) for name, detector in pairs]
-    return rows, _shows(rows), _shows_not(lab, tuple(defences), rows)
+    return rows, _shows(rows), _shows_not(lab, tuple(defences.values()), rows)
 
 
 def _worst(rows: list[Row], defence: str, detector: str) -> Row:
@@ -168,17 +204,18 @@ def _shows(rows: list[Row]) -> str:
     return text + "."
 
 
-def _shows_not(lab: Lab, defences: tuple[str, ...], rows: list[Row]) -> str:
+def _shows_not(lab: Lab, defences: tuple[Defence, ...], rows: list[Row]) -> str:
     count = len({_name(row) for row in rows})
     text = (
         f"The best of {count} was picked by the scans that judge it, so its number is somewhat too high, and no attacker here "
         f"minimised the score of a fitted defence itself"
     )
     if any(row["group"] == ADAPTIVE for row in rows):
-        text += ": the adaptive ones know which statistics are looked at and on which sides, not the detectors"
-    left = [
-        name for one in defences for name in DEFENCES[one].detectors if name not in detectors_of(lab, DEFENCES[one])
-    ]
+        text += (
+            ": the adaptive ones know which statistics are looked at, on which sides, and that images may be smoothed, but "
+            "not the detectors"
+        )
+    left = [name for one in defences for name in one.detectors if name not in detectors_of(lab, one)]
     if left:
         names = " and ".join(dict.fromkeys(left))
         text += f"; {names} had to be left out, since the network has no dropout"
