@@ -39,7 +39,11 @@ def main() -> int:
     parser.add_argument("--scans", type=int, default=100, help="attacked scans (default 100)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     options = parser.parse_args()
-    found: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
+    found: dict[str, object] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         for turn in ("fresh", "again"):
             store = Store(folder)
@@ -59,7 +63,7 @@ def main() -> int:
                 f"{turn}: {seconds:.0f} s for {options.scans} scans; {store.hits} of {asked} pieces were in the store "
                 f"({store.hits / asked:.0%}), {attacks} attacks made, {twice} pieces made twice"
             )
-            if turn == "fresh" and seconds > LIMIT or turn == "again" and attacks or twice:
+            if (turn == "fresh" and seconds > LIMIT) or (turn == "again" and attacks) or twice:
                 found["missed"] = True
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
