@@ -61,7 +61,7 @@ def test_random_is_the_scaled_distance_to_the_image_that_the_seed_draws(weight):
 
 def test_random_pulls_all_layers_to_the_same_image():
     clean, labels = clean_features()
-    _, target, seeds = given()
+    _, _, seeds = given()
     one = {
         name: torch.from_numpy(z[labels == 2][seeds[0] % (labels == 2).sum()][None]) for name, z in clean.layers.items()
     }

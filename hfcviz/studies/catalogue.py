@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hfcviz import __version__
 from hfcviz.bundle import Bundle
 from hfcviz.settings import InputError, Progress, Settings, silent
-from hfcviz.studies import defender, direction, ood, stress, transfer
+from hfcviz.studies import adaptive, components, defender, direction, ood, stress, transfer
 from hfcviz.studies.findings import Findings, Row, load_findings
 from hfcviz.studies.lab import Lab
 
@@ -65,6 +65,24 @@ STUDIES: dict[str, Study] = {
         "Relative change of every layer's mean activation over the depth of the layer, driven up and driven down within eps, with "
         "uniform noise of the same size beside it.",
         "a network trained by the same recipe on other images, natural ones say",
+    ),
+    "components": Study(
+        title="Which setting matters",
+        question="Which setting of HFC decides whether scans reach their target, and whether detectors catch them?",
+        settings=components.Components(),
+        check=components.check,
+        run=components.run,
+        draw=components.draw,
+        alt="Heat map: a line for each value of each setting of HFC, a column for success and for each detector's TPR@90.",
+    ),
+    "adaptive": Study(
+        title="HFC against its rivals",
+        question="Does HFC hide scans better than simpler penalties at the same budget?",
+        settings=adaptive.Adaptive(),
+        check=adaptive.check,
+        run=adaptive.run,
+        draw=adaptive.draw,
+        alt="Heat map: a line for each penalty that PGD carries, a column for its success and for each detector's AUC.",
     ),
     "transfer": Study(
         title="Transfer between networks",

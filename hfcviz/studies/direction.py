@@ -251,21 +251,15 @@ def draw(rows: list[Row]) -> go.Figure:
 def _shows(rows: list[Row]) -> str:
     networks = []
     for network in dict.fromkeys(row["network"] for row in rows):
-        said = []
-        for name in ROLES:
-            own = [row for row in rows if row["network"] == network and row["attack"] == name]
-            last, least = own[-1], min(row["gradient_least"] for row in own)
-            words = f"under {name} {last['gradient']:.4f} (lowest of any scan and step {least:.4f})"
-            if "with_term" in last:
-                words += f", with HFC's term {_with_interval(last, 'with_term')}"
-            if "displacement" in last:
-                words += f", and that of the feature's displacement {_with_interval(last, 'displacement')}"
-            said.append(words)
-        networks.append(f"{network} ({last['classes']} classes, {last['n']} scans) is {'; '.join(said)}")
-    return (
-        f"After {rows[-1]['step']} steps the mean cosine of the loss's gradient with that of the first step for "
-        f"{', and for '.join(networks)}."
-    )
+        ends = {name: [r for r in rows if r["network"] == network and r["attack"] == name][-1] for name in ROLES}
+        one = next(iter(ends.values()))
+        said = " and ".join(f"{last['gradient']:.4f} under {name}" for name, last in ends.items())
+        words = f"in {network} ({one['classes']} classes, {one['n']} scans) the loss's gradient {said}"
+        turned = [last for last in ends.values() if "with_term" in last]
+        words += "".join(f", with HFC's term {_with_interval(last, 'with_term')}" for last in turned)
+        gone = [_with_interval(last, "displacement") for last in ends.values() if "displacement" in last]
+        networks.append(words + (f"; the feature's own way {' and '.join(gone)}" if gone else ""))
+    return f"Cosine with the first step's direction after {rows[-1]['step']} steps: {'; '.join(networks)}."
 
 
 def _with_interval(row: Row, what: str) -> str:
