@@ -63,6 +63,7 @@ DEFENCES: dict[str, Defence] = {
         "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
     ),
     SQUEEZING: Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
+    # Conceived after a first run on the brain slices, where detectors and squeezing missed different attacks: other data test it.
     "or squeezing": Defence(
         "the detectors as they are, or squeezing, whichever finds more", tuple(DETECTORS), joined=True
     ),
