@@ -30,6 +30,8 @@ def _shown(option: Option, value: Any) -> str:
         return "automatic" if option.kind is float else "no limit"
     if value == ():
         return "all"
+    if isinstance(value, tuple):
+        return ",".join(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value / option.unit:g}{option.unit_name}" if option.unit != 1 else str(value)
