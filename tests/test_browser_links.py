@@ -94,6 +94,25 @@ def test_a_link_opens_the_same_view_in_another_browser(people, app_server):
     assert figures(other) == figures(one)
 
 
+def test_a_link_opens_a_volume_at_the_same_slices(people, app_server):
+    one, other = people
+    opened(one, f"{app_server}/?task=brain3d&zoom=1.5")
+    said = one.get_by_text(re.compile(r"^Crosshair: .*voxel \d+, \d+, \d+ ")).first
+    voxel = [int(part) for part in re.search(r"voxel (\d+), (\d+), (\d+)", said.inner_text()).groups()]
+    steps = one.evaluate("history.length")
+    for _ in range(3):
+        before = said.inner_text()
+        one.keyboard.press("n")
+        one.wait_for_function("before => !document.body.innerText.includes(before)", arg=before, timeout=WAIT)
+    voxel[2] += 3
+    wanted = f"task=brain3d&voxel={'%2C'.join(map(str, voxel))}&zoom=1.5"
+    one.wait_for_function("wanted => location.search === '?' + wanted", arg=wanted, timeout=WAIT)
+    assert one.evaluate("history.length") - steps <= 2, "not a step of the history for each slice"
+    opened(other, one.url)
+    assert said.inner_text() in other.locator("body").inner_text() and other.url == one.url
+    assert figures(other) == figures(one)
+
+
 def test_two_people_run_at_once_and_each_sees_the_own_result(people, app_server):
     for page, eps in zip(people, ("1", "3"), strict=True):
         opened(page, app_server)

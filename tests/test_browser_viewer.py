@@ -82,6 +82,22 @@ def test_a_slice_is_scrolled_with_the_keyboard_and_is_the_one_of_the_volume(page
         print(f"\nfrom key press to new slices, 3 planes of 256 x 256 x 180: median {statistics.median(times):.0f} ms")
 
 
+def test_keys_step_through_the_slices_wherever_the_focus_is(page):
+    _, seen = example()
+    page.evaluate("document.activeElement.blur()")
+    before = pictures(page)
+    page.keyboard.press("n")
+    after = changed(page, before)
+    values = seen.scan.image[0, :, :, 89 + 7]
+    assert np.abs(after[0] - np.clip((values.T[::-1, ::-1] + 160) / 400 * 255, 0, 255)).max() <= 1
+    page.keyboard.press("p")
+    assert np.array_equal(changed(page, after)[0], before[0])
+    for name, key in (("Previous slice", "P"), ("Next slice", "N")):
+        button = page.get_by_role("button", name=name)
+        assert button.count() == 1 and key in button.inner_text()
+        assert 20 < button.bounding_box()["width"] < 90, "small, beside its slider"
+
+
 def test_the_screen_shows_the_lesion_at_the_patients_right_front_until_the_convention_is_changed(page):
     """It lies at R 32 mm, A 47 mm, S 21 mm, a bright ball in the head."""
     page.get_by_role("combobox", name="Window").first.click()

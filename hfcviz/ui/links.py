@@ -84,7 +84,10 @@ def keep() -> None:
 def keep_later() -> None:
     """The same for a fragment that people scroll through: once they rest, as every address becomes a step of the browser's history."""
     query = _query()
-    if query is not None and query != st.query_params.to_dict() and at_rest("links.rest", query):
+    if query is None:
+        return
+    behind = query != st.query_params.to_dict()
+    if at_rest("links.rest", query if behind else None) and behind:
         st.query_params.from_dict(query)
 
 

@@ -20,11 +20,13 @@ HELP = {
     "next": f"The slice after this one; the key {NEXT_KEY} does the same.",
 }
 LOOK = """<style>
+div:has(> [class*="st-key-slice_main_"]) {flex: 1 1 300px !important}
+div:has(> [class*="st-key-slice_other_"]) {flex: 1 1 170px !important}
 .st-key-slice_previous, .st-key-slice_next {width: auto !important; flex: none !important}
 :is(.st-key-slice_previous, .st-key-slice_next) [data-testid="stMarkdownContainer"] {position: absolute; width: 1px; height: 1px;
   overflow: hidden; clip-path: inset(50%)}
 </style>"""
-"""Of the buttons, icon and key are seen; their names are there for those who listen."""
+"""Where the page is narrow, sliders come to lie below each other. Of the buttons, icon and key are seen; their names are heard."""
 
 
 def view_key(task: str, sha256: str, shape: Sequence[int]) -> str:
@@ -50,12 +52,17 @@ def sliders(seen: Shown, key: str, main: str) -> tuple[int, int, int]:
     """The voxel under the crosshair, from a slider for each plane that has more than one slice; main: the plane with buttons and keys."""
     scan, index = seen.scan, list(centre(seen, key))
     st.html(LOOK)
-    for place, (name, axis) in zip(st.columns(3), planes.PLANES.items(), strict=True):
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    for name, axis in planes.PLANES.items():
         count = scan.image.shape[axis + 1]
         if count == 1:
             continue
+        kind = "main" if name == main else "other"
+        place = row.container(
+            key=f"slice_{kind}_{name}", horizontal=True, vertical_alignment="bottom", gap="small", wrap=False
+        )
         mm = None if scan.affine is None else planes.along(scan.affine, scan.image.shape[1:], axis)
-        with place.container(horizontal=True, vertical_alignment="bottom", gap="small", wrap=False):
+        with place:
             at = st.session_state.get(slice_key(name, key), index[axis])
             if name == main:
                 _button("previous", name, key, at, -1, count)
