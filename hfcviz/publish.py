@@ -95,6 +95,8 @@ def read_recipe(text: str, name: str) -> dict[str, Any]:
         ) from None
     if isinstance(found, dict) and "recipe" not in found:
         found = {"recipe": found}
+    if isinstance(found, dict) and isinstance(found.get("command"), str):
+        raise InputError(f"{name} is of a study, whose figure another command makes again: {found['command']}.")
     recipe = found.get("recipe") if isinstance(found, dict) else None
     if not isinstance(recipe, dict) or not (
         {"plan", "scan"} <= set(recipe) or {"attack_name", "attack"} <= set(recipe)

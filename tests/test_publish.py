@@ -111,3 +111,9 @@ def test_a_recipe_comes_back_as_it_was():
 def test_what_is_no_recipe_is_one_sentence(text):
     with pytest.raises(InputError, match=r"^mine\.json must .*report\.json or a figure's recipe\.$"):
         read_recipe(text, "mine.json")
+
+
+def test_the_recipe_of_a_study_s_figure_names_the_command_that_makes_it_again():
+    text = recipe_json("study-direction", {}, {"command": "python -m hfcviz study direction", "recipe": {"lab": {}}})
+    with pytest.raises(InputError, match=r"is of a study, .*: python -m hfcviz study direction\."):
+        read_recipe(text, "it")
