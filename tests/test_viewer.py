@@ -16,7 +16,7 @@ from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.experiment import run_experiment
 from hfcviz.scans import Scan, prepare
 from hfcviz.store import digest
-from hfcviz.ui import state
+from hfcviz.ui import sliders, state
 
 APP = Path(__file__).parent.parent / "app.py"
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
@@ -148,6 +148,16 @@ def test_buttons_step_through_the_slices_of_the_main_plane_up_to_its_ends(own):
     assert "voxel 8, 5, 6 (RAS+)." in captions(own)
     key_of(own, "slice.sagittal").set_value(0).run()
     assert button("previous").disabled and not own.exception and not own.warning
+
+
+def test_a_press_that_comes_before_the_last_one_is_drawn_counts_from_there_and_stays_inside(monkeypatch):
+    monkeypatch.setattr(sliders.st, "session_state", kept := {})
+    for _ in range(3):  # all of them from buttons that were drawn at slice 5 of 8
+        sliders._step("slice.axial.x", 5, 1, 8)
+    assert kept == {"slice.axial.x": 7}
+    for _ in range(9):
+        sliders._step("slice.axial.x", 5, -1, 8)
+    assert kept == {"slice.axial.x": 0}
 
 
 def test_a_volume_of_one_slice_has_no_slider_and_no_buttons_for_it(own):
