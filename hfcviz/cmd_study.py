@@ -73,7 +73,7 @@ def perform(arguments: argparse.Namespace) -> None:
 
     if arguments.study is None or arguments.list:
         for name, one in STUDIES.items():
-            print(f"{name}: {one.title}. {one.question}")
+            print(f"{name}: {one.question}")
         print("python -m hfcviz study NAME --help tells the flags of one.")
         return
     name, study, given = arguments.study, STUDIES[arguments.study], dict(vars(arguments))

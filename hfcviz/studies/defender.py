@@ -186,7 +186,7 @@ def _shows(rows: list[Row]) -> str:
     worst = [row for row in rows if row["group"] == WORST]
     best = max(worst, key=lambda row: row["auc"])
     text = (
-        f"Of {len(worst)} defences, {_name(best)} does best on its worst held-out attack, {best['which']}: AUC {_number(best)}, "
+        f'Of {len(worst)} defences, "{_name(best)}" does best on its worst held-out attack, {best["which"]}: AUC {_number(best)}, '
         f"n = {best['n']}, with {best['false_clean']:.0%} of clean and {best['false_noise']:.0%} of noisy scans flagged at "
         f"the threshold from clean validation scans, where {best['caught']:.0%} of that attack are caught"
     )
@@ -198,7 +198,7 @@ def _shows(rows: list[Row]) -> str:
     if knowing:
         least = min(knowing, key=lambda row: row["auc"])
         text += (
-            f"; against attackers who know what defences look at, {_name(best)} comes to {_number(least)} at the least "
+            f"; against attackers who know what defences look at, it comes to {_number(least)} at the least "
             f"({least['attack']}, which succeeds on {least['success']:.0%})"
         )
     return text + "."

@@ -65,7 +65,7 @@ def check(lab: Lab, settings: Stress, beside: Lab | None) -> None:
         unknown = [name for name in settings.layers if name not in known]
         if unknown:
             raise InputError(
-                f"Stress.layers must be among those of {one.classifier.name}, {', '.join(known)}; got {', '.join(unknown)}."
+                f"Stress.layers must be among {', '.join(known)}, the layers of {one.classifier.name}; got {', '.join(unknown)}."
             )
         chosen = set(settings.layers or known)
         if len(chosen) < 2:
