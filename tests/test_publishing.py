@@ -62,7 +62,7 @@ def test_the_figure_for_a_paper_of_a_result_without_ready_maps_is_made_by_a_job(
     app.session_state["paper"] = True
     app.run()
     assert not app.exception and app.expander
-    app.session_state["paper_job"][1].wait(120)
+    app.session_state["paper_job"][1].wait(300)
     app.run()
     assert not app.exception
     assert any("Small points" in one.value for one in app.code) and app.button(key="export.montage")
