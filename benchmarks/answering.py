@@ -31,7 +31,8 @@ CLOCK = """what => {
   for (const kind of ['keydown', 'pointerdown']) window.addEventListener(kind, begin, {once: true, capture: true});
 }"""
 SCATTER = "[class*=st-key-scatter] .scatterlayer path.point"
-COHORT = "[class*=st-key-cohort-] .scatterlayer path.point"
+COHORT = "[class*=st-key-cohort-] .scatterlayer .trace:last-child path.point"
+"""Points of the constrained attack: clean ones may lie alike in two runs."""
 STRIPS = "[class*=st-key-scores-] .scatterlayer path.point"
 
 
