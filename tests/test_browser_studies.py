@@ -10,8 +10,12 @@ from test_browser import WAIT, context, fill, idle  # noqa: F401
 def test_a_study_runs_and_its_figure_appears(context, app_server):  # noqa: F811
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(f"{message.text} {message.location}") if message.type == "error" else None,
+    )
     page.goto(app_server)
+    idle(page)  # pictures of a page that is left while they load are no longer there
     page.get_by_role("link", name="Studies").click(timeout=WAIT)
     page.locator("summary", has_text="Run this study").click(timeout=WAIT)
     fill(page, "Scans", "20")

@@ -25,7 +25,10 @@ def at(page, number: int) -> None:
 def test_the_tour_is_given_with_two_keys_and_its_place_is_kept(chromium, app_server):
     page = chromium.new_page(viewport={"width": 1440, "height": 900})
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(f"{message.text} {message.location}") if message.type == "error" else None,
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(app_server)
     page.get_by_role("link", name="Tour").first.click(timeout=WAIT)

@@ -40,7 +40,7 @@ def test_without_a_name_it_says_which_studies_there_are_and_what_they_ask(capsys
     for words in (["study"], ["study", "--list"]):
         assert main(words) == 0
         said = capsys.readouterr().out
-        assert "tally: Tally. How often do attacks reach their target?" in said and "alone: " in said
+        assert "tally: How often do attacks reach their target?" in said and "alone: " in said
 
 
 def test_it_writes_findings_table_words_and_figure(words, tmp_path, capsys, no_browser):

@@ -281,7 +281,7 @@ def test_the_worst_row_is_the_smallest_over_held_out_attacks_and_the_sentence_na
             worst[key] = min(worst.get(key, 2), row["auc"])
     assert {(r["defence"], r["detector"]): r["auc"] for r in found.rows if r["attack"] == WORST} == worst
     defence, detector = max(worst, key=worst.get)
-    assert f"Of {len(worst)} defences, {defence}: {detector} does best" in found.shows
+    assert f'Of {len(worst)} defences, "{defence}: {detector}" does best' in found.shows
     assert f"AUC {worst[defence, detector]:.2f}" in found.shows
     for attack in WHOLE.attacks:
         own = [r for r in found.rows if r["attack"] == attack]

@@ -189,7 +189,7 @@ def test_what_cannot_be_run_is_refused_before_any_work(tmp_path):
         (one, Stress(), None, "two or more"),
         (two, Stress(), one, "two or more"),
         (two, Stress(layers=("flat",)), None, "two or more"),
-        (two, Stress(layers=("flat", "deep")), None, "among those of two-linear-0-4, flat, mixed; got deep"),
+        (two, Stress(layers=("flat", "deep")), None, "among flat, mixed, the layers of two-linear-0-4; got deep"),
         (two, Stress(), two, "twice"),
     ):
         with pytest.raises(InputError, match=words):
