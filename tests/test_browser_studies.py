@@ -15,6 +15,7 @@ def test_a_study_runs_and_its_figure_appears(context, app_server):  # noqa: F811
         lambda message: complaints.append(f"{message.text} {message.location}") if message.type == "error" else None,
     )
     page.goto(app_server)
+    page.locator(".js-plotly-plot").first.wait_for(timeout=WAIT)
     idle(page)  # pictures of a page that is left while they load are no longer there
     page.get_by_role("link", name="Studies").click(timeout=WAIT)
     page.locator("summary", has_text="Run this study").click(timeout=WAIT)

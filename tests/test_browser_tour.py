@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlparse
 
+from test_browser import idle
+
 from hfcviz.tour import TOUR
 
 WAIT = 60_000
@@ -31,6 +33,8 @@ def test_the_tour_is_given_with_two_keys_and_its_place_is_kept(chromium, app_ser
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(app_server)
+    page.locator(".js-plotly-plot").first.wait_for(timeout=WAIT)
+    idle(page)  # pictures of a page that is left while they load are no longer there
     page.get_by_role("link", name="Tour").first.click(timeout=WAIT)
     at(page, 1)
     places = set()
