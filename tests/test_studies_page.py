@@ -19,7 +19,7 @@ from hfcviz.settings import InputError
 from hfcviz.studies import catalogue
 from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget
-from hfcviz.ui import study_views
+from hfcviz.ui import study_form, study_views
 
 ROOT = Path(__file__).parent.parent
 ROWS = [
@@ -30,8 +30,8 @@ ROWS = [
 
 def fake(bundle, name) -> Findings:
     """Findings as a file of the bundle would hold them."""
-    budget = Budget(60, study_views.usual_eps(bundle), 12, 3).as_dict()
-    lab = {"dataset": bundle.name, "model": "net", "weights": "0" * 64, "budget": budget}
+    budget = Budget(60, study_form.usual_eps(bundle), 12, 3).as_dict()
+    lab = {"dataset": bundle.name, "model": bundle.about["name"], "weights": "0" * 64, "budget": budget}
     recipe = {"settings": catalogue.STUDIES[name].settings.as_dict(), "lab": lab, "versions": {}}
     return Findings(name, ROWS, f"It shows {bundle.name}.", "It leaves the rest open.", recipe)
 
@@ -99,8 +99,9 @@ def test_published_findings_open_at_once_on_every_task(name, tally, tmp_path, mo
     for part in (TALLY.question, f"It shows {name}.", "It leaves the rest open.", "A published run."):
         assert part in text
     eps = 4 if name == "chest" else 8
-    assert f"net on {name}, at most 60 scans, eps {eps}/255, 12 steps, seed 3." in text
-    assert f"hfcviz study tally --model net --dataset {name} --scans 60 --eps {eps} --steps 12 --seed 3" in text
+    model = BUNDLES[name].about["name"]
+    assert f"{model} on {name}, at most 60 scans, eps {eps}/255, 12 steps, seed 3." in text
+    assert f"hfcviz study tally --model {model} --dataset {name} --scans 60 --eps {eps} --steps 12 --seed 3" in text
     (figure,) = drawn(app)
     assert figure.proto.alt == TALLY.alt
     bars = study_views._figure("tally", study_views.digest(ROWS), fake(BUNDLES[name], "tally")).data
@@ -188,7 +189,17 @@ def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
     app = page_of("brain2d", tmp_path, monkeypatch)
     app.number_input(key="study.budget.brain2d.scans").set_value(3).run()
     assert "Budget.scans must be at least 20; got 3." in [error.value for error in app.error]
-    assert not [button for button in app.button if button.label == "Run"] and not app.exception
+    assert app.button(key="study.run.tally").disabled and not app.exception, "the form keeps its shape"
+    app.number_input(key="study.budget.brain2d.scans").set_value(30).run()
+    assert not app.error and not app.button(key="study.run.tally").disabled
+
+
+@pytest.mark.parametrize(
+    ("study", "whose"), {"stress": ", of chest32-resnet18 and not of the task's own network", "ood": ""}.items()
+)
+def test_a_published_run_of_another_network_says_so(study, whose, tmp_path, monkeypatch):
+    app = page_of("chest", tmp_path, monkeypatch, study)
+    assert f"A published run{whose}. The address" in said(app) and not app.exception
 
 
 def test_a_stopped_run_says_that_what_is_finished_is_kept(tally, few, tmp_path, monkeypatch):

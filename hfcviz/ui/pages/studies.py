@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from hfcviz.ui import state, study_views
+from hfcviz.ui import state, study_form, study_views
 
 bundle = state.bundle()
 study_views.collect(bundle)
@@ -15,7 +15,7 @@ st.markdown(
 name = study_views.choose(bundle)
 if name is not None:
     shown = study_views.shown(bundle, name)
-    study_views.run_form(bundle, name, shown)
+    study_form.run_form(bundle, name, shown)
     study_views.strip(bundle, name, shown)
     if shown is None:
         study_views.nothing_yet(bundle, name)

@@ -1,0 +1,156 @@
+"""The form of the Studies page: budget, settings, a second network, and Run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+
+from hfcviz import jobs
+from hfcviz.bundle import Bundle
+from hfcviz.models import MODELS, load_model
+from hfcviz.settings import InputError, Progress, Settings
+from hfcviz.store import digest
+from hfcviz.studies import catalogue
+from hfcviz.studies.findings import Findings
+from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.opening import bundle_of, open_lab, usual_eps
+from hfcviz.ui import state
+from hfcviz.ui.forms import settings_form
+from hfcviz.ui.study_views import no_images, published
+
+NONE, OWN = "none", "one of your own"
+"""Choices of a second network beside the bundled ones."""
+ALONE = ("", "")
+"""No second network."""
+
+T = TypeVar("T")
+
+
+def run_form(bundle: Bundle, name: str, found: Findings | None) -> None:
+    """Budget, the study's settings and, where it takes one, a second network; and Run."""
+    study, running = catalogue.STUDIES[name], st.session_state.study_job is not None
+    with st.expander("Run this study", key=f"study.form.{name}"):
+        if not state.has_images():
+            no_images(bundle)
+            st.page_link("hfcviz/ui/pages/data_model.py", label="Load the data set", icon=":material/radiology:")
+            return
+        left, right = st.columns(2, gap="medium")
+        with left:
+            st.markdown("**Budget**, the same for all that is compared")
+            budget = _entered(lambda: settings_form(Budget(eps=usual_eps(bundle)), f"study.budget.{bundle.name}"))
+        with right:
+            st.markdown("**Settings of this study**")
+            lists = {"layers": bundle.about["layer_names"]} if getattr(study.settings, "layers", None) == () else {}
+            settings = _entered(lambda: settings_form(study.settings, f"study.{name}.{bundle.name}", lists))
+            second = _entered(lambda: _second(bundle, name)) if study.beside else ALONE
+        with st.container(horizontal=True, vertical_alignment="center"):
+            start = st.button(
+                "Run",
+                key=f"study.run.{name}",
+                type="primary",
+                disabled=running or None in (budget, settings, second),
+                icon=":material/play_arrow:",
+                help="Carries out the study with these settings; what is shown stays until it is finished.",
+            )
+            own = (bundle.name, name) in st.session_state.studies
+            if own and st.button(
+                "Back to the published run" if published(bundle, name) is not None else "Put this run away",
+                key=f"study.back.{name}",
+                disabled=running,
+                help="What was computed stays on disk: the same settings are soon there again.",
+            ):
+                del st.session_state.studies[bundle.name, name]
+                st.session_state.study_job_message = None
+                st.rerun()
+        if budget is None or settings is None or second is None:
+            return
+        if found is not None and not _same(found, budget, settings):
+            st.caption("These settings are not those of the run that is shown: press Run to see theirs.")
+        else:
+            st.caption("What is finished is kept: the same settings go on where they stopped.")
+        if start:
+            _start(bundle, name, budget, settings, second)
+
+
+def _entered(draw: Callable[[], T]) -> T | None:
+    """What a part of the form gives, or None where an entry breaks its rule, which is then said below it."""
+    try:
+        return draw()
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def _same(found: Findings, budget: Budget, settings: Settings) -> bool:
+    wanted = [budget.as_dict(), settings.as_dict()]
+    return digest([found.recipe["lab"]["budget"], found.recipe["settings"]]) == digest(wanted)
+
+
+def _second(bundle: Bundle, name: str) -> tuple[str, str]:
+    """(model, data set) of the second network, the set empty for the first one's; ALONE where none is chosen."""
+    known = {model: where for model in MODELS if (where := _data_of(model, bundle)) is not None}
+    choice = st.selectbox(
+        "Second network",
+        [NONE, *known, OWN],
+        key=f"study.beside.{name}.{bundle.name}",
+        help=catalogue.STUDIES[name].beside,
+        persist_state="session",
+    )
+    if choice == NONE or choice is None:
+        return ALONE
+    if choice != OWN:
+        return choice, known[choice]
+    model = st.text_input(
+        "Folder of the model",
+        key=f"study.beside_model.{name}",
+        help="On the machine that runs hfcviz; it holds classifier.json and classifier.safetensors.",
+    )
+    data = st.text_input(
+        "Its data set",
+        key=f"study.beside_data.{name}",
+        placeholder="that of the first network",
+        help="A bundled or a MedMNIST set, or the path of an .npz, a folder, a zip or a CSV.",
+    )
+    if not model.strip():
+        raise InputError("A second network of your own needs the folder of its model: type it.")
+    return model.strip(), data.strip()
+
+
+def _data_of(model: str, bundle: Bundle) -> str | None:
+    """The data set of a bundled model, empty for that of the first network; None where its images are not here."""
+    other = bundle_of(model)
+    if other is bundle or MODELS[model] == bundle.folder:
+        return None
+    if other is None:
+        return ""
+    return other.source
+
+
+def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second: tuple[str, str]) -> None:
+    """Queue the run, unless it can be told at once that it cannot be carried out."""
+    st.session_state.study_job_message = None
+    dataset, store = state.images(), state.store()
+    assert dataset is not None
+    try:
+        with st.spinner("Checking ..."):
+            lab = Lab(bundle.classifier, dataset, budget, store)
+            if not second[1]:
+                beside = None if second == ALONE else _on_same_images(second[0], lab)
+                catalogue.check(name, lab, settings, beside)
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+
+    def work(progress: Progress) -> Findings:
+        other = open_lab(*second, budget, store, progress=progress) if second[1] else beside
+        return catalogue.perform(name, lab, settings, other, progress=progress)
+
+    st.session_state.study_job = jobs.submit(work, f"{catalogue.STUDIES[name].title}")
+    st.rerun()
+
+
+def _on_same_images(model: str, lab: Lab) -> Lab:
+    classifier = load_model(model)
+    return Lab(classifier, lab.dataset.fitted(classifier.input_shape), lab.budget, lab.store)
