@@ -15,6 +15,7 @@ TITLES = {
     "Explore": "How an adversarial",
     "Tour": TOUR[0].title.partition("{")[0],
     "Cohort": "Who notices",
+    "Studies": "The paper's claims",
     "Data & model": "Data & model",
     "Glossary": "Glossary",
 }
