@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -25,7 +26,7 @@ from hfcviz.planes import PLANES
 from hfcviz.settings import Settings, options
 from hfcviz.studies import catalogue
 from hfcviz.ui import controls, linked, state
-from hfcviz.ui.rest import at_rest
+from hfcviz.ui.rest import write_address
 from hfcviz.ui.sliders import slice_key, view_key
 from hfcviz.windows import NETWORK
 
@@ -80,15 +81,10 @@ def keep() -> None:
         st.query_params.from_dict(query)
 
 
-@st.fragment
 def keep_later() -> None:
-    """The same for a fragment that people scroll through: once they rest, as every address becomes a step of the browser's history."""
+    """The same for a fragment that people scroll through: once they rest, and without a step in the browser's history."""
     query = _query()
-    if query is None:
-        return
-    behind = query != st.query_params.to_dict()
-    if at_rest("links.rest", query if behind else None) and behind:
-        st.query_params.from_dict(query)
+    write_address(None if query is None else f"?{urlencode(query)}" if query else "")
 
 
 def _query() -> dict[str, str] | None:
