@@ -99,6 +99,7 @@ def findings(found: Findings, name: str) -> None:
     except InputError as error:
         st.error(str(error), icon=":material/error:")
     else:
+        st.caption(study.reading)
         chart(figure, f"study-{name}", study.alt, content=lambda: _content(found))
     _table(found, name)
     st.subheader("How it was made")
