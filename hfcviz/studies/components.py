@@ -51,7 +51,7 @@ class Components(Settings):
 WORDS = {
     "K": "K (Gaussians of a class)",
     "weight": "HFC's weight",
-    "layers": "the layers",
+    "layers": "choice of layers",
     "steps": "steps",
     "eps": "eps",
 }
