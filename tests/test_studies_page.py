@@ -107,7 +107,7 @@ def test_published_findings_open_at_once_on_every_task(name, tally, tmp_path, mo
     bars = study_views._figure("tally", study_views.digest(ROWS), fake(BUNDLES[name], "tally")).data
     assert [(bar.y[0], bar.marker.color) for bar in bars] == [(0.875, COLOURS["attack"]), (0.5, COLOURS["hidden"])]
     (table,) = app.dataframe
-    assert list(table.value["target reached"]) == ["0.875 (0.75 to 0.9375)", "0.5 (0.4 to 0.625)"]
+    assert list(table.value["target reached"]) == ["0.875 (0.75 to 0.938)", "0.5 (0.4 to 0.625)"]
     assert {button.label for button in app.get("download_button")} == {"Table (CSV)", "Findings (JSON)"}
 
 
