@@ -12,6 +12,7 @@ from bundles import one_thread  # noqa: F401
 from streamlit.testing.v1 import AppTest
 from studies_of_ours import TALLY
 
+from hfcviz import jobs
 from hfcviz.bundle import BUNDLES
 from hfcviz.datasets import Split
 from hfcviz.palette import COLOURS
@@ -58,6 +59,15 @@ def tally(monkeypatch) -> Iterator[None]:
     study_views._read.clear()
     yield
     study_views._read.clear()
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[str]:
+    """The names of the jobs that were started; none of them runs."""
+    names: list[str] = []
+    idle = jobs.Job("none")
+    monkeypatch.setattr(jobs, "submit", lambda work, name: names.append(name) or idle)
+    return names
 
 
 def page_of(name: str, tmp_path, monkeypatch, study: str | None = None) -> AppTest:
@@ -172,7 +182,7 @@ def test_a_run_takes_the_place_of_the_published_one_until_it_is_put_away(tally, 
     assert "It shows brain2d." in said(app) and "A published run." in said(app)
 
 
-def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, tmp_path, monkeypatch):
+def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, started, tmp_path, monkeypatch):
     def refuse(lab, settings, beside):
         raise InputError("This study needs a network with dropout, but this one has none: choose another.")
 
@@ -182,7 +192,7 @@ def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, tmp_path, 
     assert [error.value for error in app.error] == [
         "This study needs a network with dropout, but this one has none: choose another."
     ]
-    assert app.session_state["study_job"] is None and "It shows brain2d." in said(app)
+    assert not started and "It shows brain2d." in said(app)
 
 
 def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
@@ -284,7 +294,9 @@ def offered(app: AppTest, model: str) -> AppTest:
     return app.selectbox(key="study.beside.tally.brain2d").set_value(model).run()
 
 
-def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(tally, few, tmp_path, monkeypatch):
+def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(
+    tally, few, started, tmp_path, monkeypatch
+):
     seen = []
 
     def refuse(lab, settings, beside):
@@ -299,7 +311,7 @@ def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(
     assert [error.value for error in app.error] == [
         "Both networks must take scans of the same proportions: choose another second network."
     ]
-    assert app.session_state["study_job"] is None and not app.exception
+    assert not started and not app.exception
     ((name, dataset, budget),) = seen
     assert name == "brain3d-densenet" and dataset is volumes and (budget.scans, budget.steps) == (20, 1)
 
