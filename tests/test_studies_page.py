@@ -17,7 +17,7 @@ from hfcviz.bundle import BUNDLES
 from hfcviz.datasets import Split
 from hfcviz.palette import COLOURS
 from hfcviz.settings import InputError
-from hfcviz.studies import catalogue
+from hfcviz.studies import catalogue, stress
 from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget
 from hfcviz.ui import study_form, study_views
@@ -198,7 +198,7 @@ def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, started, t
 def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
     app = page_of("brain2d", tmp_path, monkeypatch)
     app.number_input(key="study.budget.brain2d.scans").set_value(3).run()
-    assert "Budget.scans must be at least 20; got 3." in [error.value for error in app.error]
+    assert "Scans must be at least 20; got 3." in [error.value for error in app.error]
     assert app.button(key="study.run.tally").disabled and not app.exception, "the form keeps its shape"
     app.number_input(key="study.budget.brain2d.scans").set_value(30).run()
     assert not app.error and not app.button(key="study.run.tally").disabled
@@ -350,12 +350,14 @@ def test_a_network_without_a_task_looks_at_the_first_one_s_images_in_its_own_siz
 
     monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
     monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
+    small_input = replace(study_form.load_model("chest-vgg16"), input_shape=(1, 64, 64))
+    monkeypatch.setattr(study_form, "load_model", lambda name: small_input)
     app = offered(page_of("brain2d", tmp_path, monkeypatch), "chest-vgg16")
     app.button(key="study.run.tally").click().run()
     ((classifier, theirs, ours),) = seen
     assert classifier.name == "chest-vgg16"
     assert theirs.splits["test"].ids == ours.splits["test"].ids
-    assert theirs.splits["test"].images([0])[0].shape == classifier.input_shape
+    assert theirs.splits["test"].images([0])[0].shape == (1, 64, 64)
 
 
 def test_a_run_ends_well_where_the_store_cannot_be_written(tally, few, tmp_path, monkeypatch):
@@ -366,3 +368,30 @@ def test_a_run_ends_well_where_the_store_cannot_be_written(tally, few, tmp_path,
     assert not app.error and not app.exception
     assert "Run in this session" in said(app) and app.dataframe[0].value["n"][0] == "20"
     assert (tmp_path / "file").is_file()
+
+
+def test_the_settings_of_the_form_are_those_of_the_run_and_others_say_so(tally, few, tmp_path, monkeypatch):
+    app = page_of("brain2d", tmp_path, monkeypatch)
+    app.multiselect(key="study.tally.brain2d.kinds").set_value(["PGD+HFC"])
+    finish(small(app).button(key="study.run.tally").click().run())
+    assert list(app.dataframe[0].value["attack"]) == ["PGD+HFC"]
+    assert "These settings are not those" not in said(app)
+    app.multiselect(key="study.tally.brain2d.kinds").set_value(["PGD"]).run()
+    assert "These settings are not those of the run that is shown" in said(app)
+
+
+def test_the_form_begins_with_the_eps_of_the_task_s_cohort_and_its_layers(tally, tmp_path, monkeypatch):
+    monkeypatch.setattr("hfcviz.ui.state.has_images", lambda: True)
+    app = page_of("chest", tmp_path, monkeypatch)
+    assert app.number_input(key="study.budget.chest.eps").value == 4
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, settings=stress.Stress()))
+    assert app.run().multiselect(key="study.tally.chest.layers").options == [*BUNDLES["chest"].about["layer_names"]]
+
+
+def test_a_refusal_calls_a_setting_as_the_form_does(few, started, tmp_path, monkeypatch):
+    app = page_of("brain2d", tmp_path, monkeypatch, "components")
+    app.multiselect(key="study.components.brain2d.components").set_value(["64", "200"])
+    app.button(key="study.run.components").click().run()
+    (error,) = [one.value for one in app.error]
+    assert error.startswith("Values of K must be smaller than the number of training images of each class; got 200")
+    assert not started

@@ -18,7 +18,7 @@ from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.opening import bundle_of, open_lab, usual_eps
 from hfcviz.ui import state
-from hfcviz.ui.forms import settings_form
+from hfcviz.ui.forms import in_labels, settings_form
 from hfcviz.ui.study_views import is_published, no_images
 
 NONE, OWN = "none", "one of your own"
@@ -146,7 +146,7 @@ def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second
             if not second[1]:
                 catalogue.check(name, lab, settings, beside)
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(str(in_labels(error, type(settings), Budget)), icon=":material/error:")
         return
 
     def work(progress: Progress) -> Findings:
