@@ -63,7 +63,9 @@ def test_nothing_is_made_twice_and_a_second_lab_on_the_same_store_attacks_no_mor
         np.testing.assert_array_equal(again[name], values, err_msg=name)
 
 
-def test_where_the_store_cannot_be_written_all_is_made_and_equal(tmp_path):
+def test_where_the_store_cannot_be_written_all_is_made_once_and_equal(tmp_path, monkeypatch):
+    attacks, attacked = [], module.run
+    monkeypatch.setattr(module, "run", lambda *given, **more: attacks.append(given) or attacked(*given, **more))
     (tmp_path / "file").write_text("no folder can be made below a file")
     budget = Budget(scans=20, eps=4 / 255, steps=2)
     lost, kept = (lab_of(Store(tmp_path / place), budget=budget) for place in ("file/store", "store"))
@@ -71,9 +73,10 @@ def test_where_the_store_cannot_be_written_all_is_made_and_equal(tmp_path):
         lab.images(budget.attack, CONSTRAINT)  # first, as studies do that need them
     found, wanted = everything(lost), everything(kept)
     assert found.keys() == wanted.keys() and not lost.store.hits
+    assert len(attacks) == 2 * 2, "PGD and PGD+HFC, once in each laboratory"
     for name, values in wanted.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
-    assert max(lost.made.values()) == 1, "features and scores stay in memory"
+    assert max(lost.made.values()) == 1
 
 
 @pytest.mark.parametrize("change", ["eps", "steps", "seed", "scans"])

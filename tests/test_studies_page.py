@@ -133,7 +133,7 @@ def test_every_study_opens_on_every_task(name, tmp_path, monkeypatch):
         if found is None:
             assert "No run of this study is published" in text and not drawn(app)
         else:
-            assert found.shows in text and found.shows_not in text and len(drawn(app)) == 1
+            assert found.shows in text and found.shows_not in text and about.reading in text and len(drawn(app)) == 1
             assert len(app.dataframe[0].value) == len(found.rows)
 
 
