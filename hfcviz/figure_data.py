@@ -64,6 +64,8 @@ def _lines(trace: Any) -> Iterator[Line]:
         down = range(z.shape[0]) if trace.y is None else trace.y
         for row, y in enumerate(down):
             for column, x in enumerate(across):
+                if z[row][column] is None:  # an empty cell, or the heading of a group
+                    continue
                 detail = {} if notes is None else {"detail": _value(notes[row][column])}
                 yield {"x": _value(x), "y": _value(y), "value": _value(z[row][column])} | detail
     elif trace.type == "image":

@@ -96,7 +96,7 @@ def heat_maps(
             row=1,
             col=place,
         )
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, showline=False, type="category")
     if groups is not None or names is not None:
         shown = ["" if line in (groups or {}) else (names or {}).get(line, line) for line in lines]
         figure.update_yaxes(tickvals=lines, ticktext=shown, zeroline=False)
@@ -117,7 +117,9 @@ def _heads(figure: go.Figure, columns: Sequence[Sequence[str]]) -> int:
     broken = [["<br>".join(textwrap.wrap(name, HEAD, break_long_words=False)) for name in some] for some in columns]
     for place, (some, heads) in enumerate(zip(columns, broken, strict=True), 1):
         figure.update_xaxes(tickvals=list(some), ticktext=heads, row=1, col=place)
-    figure.update_xaxes(showgrid=False, type="category", side="top", autotickangles=[0, -90], tickfont_size=11)
+    figure.update_xaxes(
+        showgrid=False, showline=False, type="category", side="top", autotickangles=[0, -90], tickfont_size=11
+    )
     lines = [head.split("<br>") for heads in broken for head in heads]
     upright = 7 if len(lines) > MANY else 0
     return 10 + max((max(15 * len(one), max(upright * len(word) for word in one)) for one in lines), default=0)

@@ -21,8 +21,8 @@ INCH = 25.4
 LEAST_MM, MOST_MM, MOST_PIXELS = 20, 600, 12_000
 BASE = 13
 """Pixels of the text in all figures (palette.look); a page's font size is that of this text."""
-NARROW, CELL, LETTER, BAR = 125, 30, 7.5, 70
-"""Pixels of layout that one panel, a cell with words, a letter, and a bar of colours need at least."""
+NARROW, CELL, LETTER, BAR, LINE = 125, 30, 7.5, 70, 17
+"""Pixels of layout that one panel, a cell with words, a letter, a bar of colours, and a line of a table need at least."""
 DARK = "#1F2933"
 LIGHT: dict[str, Any] = {
     "paper_bgcolor": "white",
@@ -159,7 +159,11 @@ def _height(figure: go.Figure, width: float) -> float:
     names = {trace.name for trace in figure.data if trace.showlegend is not False and trace.name}
     lines = sum(len(name) * LETTER + 50 for name in names) / width
     proportion = 0.7 if columns == 1 else 1.0
-    return min(figure.layout.height or 450, round(proportion * width / columns * rows + 60 + 20 * lines))
+    words = [
+        len(trace.z) for trace in figure.data if trace.type == "heatmap" and trace.texttemplate and trace.z is not None
+    ]
+    least = above + LINE * max(words, default=0)
+    return min(figure.layout.height or 450, max(least, round(proportion * width / columns * rows + 60 + 20 * lines)))
 
 
 def _extent(figure: go.Figure, trace: Any) -> tuple[float, float]:

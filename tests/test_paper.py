@@ -8,6 +8,7 @@ import pytest
 
 from hfcviz.charts import verdict_map
 from hfcviz.figures import scan_panels
+from hfcviz.heatmaps import heat_maps
 from hfcviz.paper import BASE, Page, for_paper, least_width, plain
 from hfcviz.settings import InputError
 
@@ -106,3 +107,15 @@ def test_a_map_with_many_words_gets_the_room_it_needs_and_its_text_is_smaller():
 def test_a_title_is_plain_without_its_tags():
     assert plain("<b style='color:red'>PGD</b><br><span>±8</span>") == "PGD"
     assert plain("no tags") == "no tags"
+
+
+def test_a_table_of_many_lines_keeps_a_line_for_each_and_a_short_one_its_height():
+    def height(lines: int) -> float:
+        cells = {"a": {f"line {i}": {"x": 0.5, "y": 0.1} for i in range(lines)}}
+        figure = heat_maps(cells, "AUC", height=180 + 19 * lines)
+        found, sheet = for_paper(figure, Page(width=180))
+        assert sheet.height == found.layout.height
+        return sheet.height - found.layout.margin.t - found.layout.margin.b
+
+    assert height(60) >= 60 * BASE
+    assert height(4) <= 180 + 19 * 4
