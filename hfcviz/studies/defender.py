@@ -187,7 +187,8 @@ def ranked(rows: list[Row]) -> list[Row]:
 def _worst(rows: list[Row], defence: str, detector: str) -> Row:
     own = [r for r in rows if (r["defence"], r["detector"], r["group"]) == (defence, detector, HELD_OUT)]
     worst = min(own, key=lambda row: row["auc"])
-    return worst | {"attack": WORST, "group": WORST, "which": worst["attack"], "best": False}
+    first = {"defence": defence, "detector": detector, "attack": WORST, "which": worst["attack"]}
+    return first | worst | {"attack": WORST, "group": WORST, "best": False}
 
 
 def _name(row: Row) -> str:
