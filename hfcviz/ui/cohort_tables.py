@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -16,22 +13,16 @@ from hfcviz import jobs
 from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, judge
-from hfcviz.datasets import Dataset
-from hfcviz.evaluation import one_cohort
+from hfcviz.evaluation import judged_cohort
 from hfcviz.figure_sets import cohort_labels
 from hfcviz.links import usual_run
-from hfcviz.models import Classifier
-from hfcviz.protocol import LEAST, Protocol, Task
-from hfcviz.reference import shares
-from hfcviz.runs import in_255
-from hfcviz.settings import InputError, Progress, help_of
-from hfcviz.store import digest
+from hfcviz.live import SCANS, protocol_of, usual_eps
+from hfcviz.protocol import LEAST
+from hfcviz.settings import InputError, help_of
 from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
-from hfcviz.ui import state
+from hfcviz.ui import links, state
 from hfcviz.ui.run import computed, watch
 
-KEPT = 8
-"""Live cohorts that stay on disk, the newest ones."""
 SHOW = (
     "AUC: the chance that an attack scores above a clean or noisy scan. Two-sided: the larger of AUC and 1 - AUC. TPR@90: attacks "
     "caught when one in ten clean and noisy scans is flagged. As in the paper: AUC in %, without > with the constraint."
@@ -114,7 +105,7 @@ def _read(bundle_name: str, name: str, eps: float) -> Judged:
 
 def live(bundle: Bundle) -> None:
     """Choose attack, eps and number of scans, and evaluate them live."""
-    running, known = st.session_state.cohort_job is not None, bundle.reference.recipe["attack"]
+    running = st.session_state.cohort_job is not None
     with st.expander("Evaluate another attack live"):
         if not state.has_images():
             st.markdown(f"This needs the labelled images. {bundle.note}")
@@ -124,12 +115,12 @@ def live(bundle: Bundle) -> None:
         name = one.selectbox("Attack", list(ATTACKS), key="cohort.attack", help="Evaluated without and with HFC.")
         eps = two.number_input(
             "eps (n/255)",
-            value=in_255(known["eps"]),
+            value=usual_eps(bundle),
             format="%g",
             key=f"cohort.live_eps.{bundle.name}",
             help=help_of(Attack, "eps"),
         )
-        limit = three.number_input("Scans", value=60, step=1, key="cohort.limit", help=f"{LEAST} or more.")
+        limit = three.number_input("Scans", value=SCANS, step=1, key="cohort.limit", help=f"{LEAST} or more.")
         start = four.button(
             "Evaluate",
             disabled=running,
@@ -143,13 +134,14 @@ def live(bundle: Bundle) -> None:
         ):
             st.session_state.cohort = None
             st.rerun()
-    if start:
+    at_once, st.session_state.cohort_at_once = st.session_state.cohort_at_once, False  # a link names this cohort
+    if start or (at_once and not running):
         st.session_state.cohort_job_message, dataset = None, state.images()
         assert dataset is not None
-        protocol = Protocol((name,), ("none", "HFC"), (eps / 255,), int(limit), steps=known["steps"])
-        base = state.store().folder / "cohorts"
+        protocol, base = protocol_of(bundle, name, eps, int(limit)), state.store().folder / "cohorts"
+        st.session_state.cohort_running = protocol if bundle.source is not None and dataset is bundle.dataset else None
         st.session_state.cohort_job = jobs.submit(
-            lambda progress: _evaluated(bundle.classifier, dataset, protocol, base, progress),
+            lambda progress: judged_cohort(bundle.classifier, dataset, protocol, base, progress=progress),
             f"{name} at {eps:g}/255 on {int(limit)} scans",
         )
         st.rerun()
@@ -165,32 +157,16 @@ def strip() -> None:
             watch(st.session_state.cohort_job, "cohort_job")
         elif message is not None:
             (st.error if message[0] == "error" else st.info)(message[1])
+        elif st.session_state.cohort is not None and links.evaluated() is not None:
+            st.caption(
+                "Evaluated live. The address of this page evaluates it in another browser too, with what is selected."
+            )
         elif st.session_state.cohort is not None:
             st.caption("Evaluated live, in this session only: the address of this page does not carry it.")
         else:
             st.caption(
                 "A published run. The address of this page opens it in another browser too, with what is selected."
             )
-
-
-def _evaluated(classifier: Classifier, dataset: Dataset, protocol: Protocol, base: Path, progress: Progress) -> Judged:
-    """The judged cohort of a protocol, in a folder of its own below `base`, or for this once where that cannot be written."""
-    share = shares(progress, {"cells": 0.85, "judge": 0.15})
-
-    def judged(folder: Path) -> Judged:
-        cohort = one_cohort(Task(classifier, dataset, protocol, folder), progress=share("cells"))
-        return judge(cohort, progress=share("judge"))
-
-    folder = base / digest(Task(classifier, dataset, protocol, base).recipe)[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()
-        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError:
-        with tempfile.TemporaryDirectory() as once:
-            return judged(Path(once))
-    return judged(folder)
 
 
 def about(judged: Judged) -> None:
