@@ -60,7 +60,7 @@ def from_address(query: Mapping[str, str], bundle: Bundle, taken: Callable[..., 
         def refuse(text: str) -> None:
             raise InputError(
                 f"{given[0]} must not be in a link to {bundle.title}, whose images do not come with it; got {short(text)}: load the data "
-                "set on the Data & model page and evaluate it here."
+                "set on the Data & model page, and evaluate it on the Cohort page."
             )
 
         for name in given:

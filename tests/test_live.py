@@ -76,7 +76,7 @@ def test_a_task_without_images_says_in_one_sentence_why_and_what_to_do():
     view, refused = from_query({"task": "chest", "eps": "4", "run": "MIM"} | LINK)
     assert refused == [
         "live must not be in a link to Chest X-ray (pneumonia), whose images do not come with it; got 'FGSM': load the data set on the "
-        "Data & model page and evaluate it here."
+        "Data & model page, and evaluate it on the Cohort page."
     ]
     assert view.live is None and (view.eps, view.run) == (4, "MIM")
 
@@ -176,16 +176,18 @@ def test_the_address_of_a_live_cohort_opens_it_in_another_session_without_an_att
 
 
 @pytest.mark.usefixtures("busy")
-def test_while_it_is_evaluated_the_page_shows_progress_and_the_published_runs_and_keeps_the_address():
+def test_while_it_is_evaluated_the_page_shows_progress_alone_and_keeps_the_address_and_the_form():
     app = opened({"task": "discs", "method": "t-SNE"} | LINK)
     assert not app.exception and not app.warning
     assert app.query_params == {"task": "discs", "method": "t-SNE"} | LINK
     assert app.session_state["cohort_job"].name == "FGSM at 6/255 on 24 scans"
-    assert any("**PGD** at 8/255" in text.value for text in app.markdown)
+    assert not app.dataframe and button(app, "Evaluate").disabled
+    assert app.selectbox(key="cohort.attack").value == "FGSM" and app.number_input(key="cohort.limit").value == 24
     button(app, "Stop").click().run()
     settle(app, "cohort_job")
     assert any(one.value.startswith("Stopped: FGSM at 6/255") for one in app.info)
     assert not {"live", "live.eps", "live.scans"} & set(app.query_params)
+    assert any("**PGD** at 8/255" in text.value for text in app.markdown) and app.dataframe
     app.run()
     assert app.session_state["cohort_job"] is None, "a link starts it once"
 
@@ -195,7 +197,7 @@ def test_another_task_forgets_what_a_link_wanted_to_evaluate():
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params.update({"task": "discs"} | LINK)
     app.run()
-    assert app.session_state["cohort_at_once"] is True and app.session_state["cohort_job"] is None
+    assert app.session_state["cohort_at_once"].attacks == ("FGSM",) and app.session_state["cohort_job"] is None
     app.switch_page("hfcviz/ui/pages/data_model.py").run()
     app.segmented_control(key="task").set_value("brain2d").run()
     app.switch_page(COHORT).run()

@@ -17,8 +17,8 @@ from hfcviz.evaluation import judged_cohort
 from hfcviz.figure_sets import cohort_labels
 from hfcviz.links import usual_run
 from hfcviz.live import SCANS, protocol_of, usual_eps
-from hfcviz.protocol import LEAST
-from hfcviz.settings import InputError, help_of
+from hfcviz.protocol import LEAST, Protocol
+from hfcviz.settings import InputError, Progress, help_of
 from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
 from hfcviz.ui import links, state
 from hfcviz.ui.run import computed, watch
@@ -104,7 +104,10 @@ def _read(bundle_name: str, name: str, eps: float) -> Judged:
 
 
 def live(bundle: Bundle) -> None:
-    """Choose attack, eps and number of scans, and evaluate them live."""
+    """Choose attack, eps and number of scans, and evaluate them live; what a link names is evaluated at once."""
+    wanted, st.session_state.cohort_at_once = st.session_state.cohort_at_once, None
+    if wanted is not None and st.session_state.cohort_job is None:
+        _start(bundle, wanted, by_link=True)  # before the form is drawn: a rerun would lose what the link sets in it
     running = st.session_state.cohort_job is not None
     with st.expander("Evaluate another attack live"):
         if not state.has_images():
@@ -134,17 +137,29 @@ def live(bundle: Bundle) -> None:
         ):
             st.session_state.cohort = None
             st.rerun()
-    at_once, st.session_state.cohort_at_once = st.session_state.cohort_at_once, False  # a link names this cohort
-    if start or (at_once and not running):
-        st.session_state.cohort_job_message, dataset = None, state.images()
-        assert dataset is not None
-        protocol, base = protocol_of(bundle, name, eps, int(limit)), state.store().folder / "cohorts"
-        st.session_state.cohort_running = protocol if bundle.source is not None and dataset is bundle.dataset else None
-        st.session_state.cohort_job = jobs.submit(
-            lambda progress: judged_cohort(bundle.classifier, dataset, protocol, base, progress=progress),
-            f"{name} at {eps:g}/255 on {int(limit)} scans",
-        )
+    if start and not running:
+        _start(bundle, protocol_of(bundle, name, eps, int(limit)))
         st.rerun()
+
+
+def awaited() -> bool:
+    """Whether a link names a cohort that has not come to its end yet: nothing else stands in its place meanwhile."""
+    running: bool = st.session_state.cohort_job is not None and st.session_state.cohort_by_link
+    return running or st.session_state.cohort_at_once is not None
+
+
+def _start(bundle: Bundle, protocol: Protocol, by_link: bool = False) -> None:
+    """Everything the work needs is bound here; images that come with the task are unpacked by the worker."""
+    own, base = st.session_state.images.get(bundle.name), state.store().folder / "cohorts"
+
+    def work(progress: Progress) -> Judged:
+        progress(0, "unpacking the images")
+        return judged_cohort(bundle.classifier, own or bundle.dataset, protocol, base, progress=progress)
+
+    st.session_state.cohort_job_message = None
+    st.session_state.cohort_running, st.session_state.cohort_by_link = (protocol if own is None else None), by_link
+    name = f"{protocol.attacks[0]} at {protocol.eps[0] * 255:.10g}/255 on {protocol.limit} scans"
+    st.session_state.cohort_job = jobs.submit(work, name)
 
 
 def strip() -> None:
@@ -155,6 +170,10 @@ def strip() -> None:
     with st.container(key="strip_cohort"):
         if st.session_state.cohort_job is not None:
             watch(st.session_state.cohort_job, "cohort_job")
+            if awaited():
+                st.caption(
+                    "The address of this page names this cohort. Its table and figures appear here; the published runs after a Stop."
+                )
         elif message is not None:
             (st.error if message[0] == "error" else st.info)(message[1])
         elif st.session_state.cohort is not None and links.evaluated() is not None:

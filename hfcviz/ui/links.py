@@ -66,7 +66,7 @@ def open_link() -> None:
     linked.select(view.chosen)
     # On Explore, as if Run had been pressed, where the address names another result than the first.
     st.session_state.at_once = view.scan != OWN and (view.plan is not None or st.session_state.scan is not first)
-    st.session_state.cohort_at_once = view.live is not None  # the same on Cohort
+    st.session_state.cohort_at_once = view.live  # the same on Cohort
 
 
 def arrive(page: str) -> None:
