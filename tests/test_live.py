@@ -30,7 +30,8 @@ from hfcviz.outcome import Plan, save_outcome
 from hfcviz.protocol import Protocol, Task
 from hfcviz.publish import recipe_json
 from hfcviz.runs import Runs, run_path, save_judged, without_features
-from hfcviz.ui import publishing
+from hfcviz.store import Store
+from hfcviz.ui import publishing, state
 
 LINK = {"live": "FGSM", "live.eps": "6", "live.scans": "24"}
 
@@ -170,6 +171,7 @@ def test_the_address_of_a_live_cohort_opens_it_in_another_session_without_an_att
     assert not other.exception and not other.error and not other.warning
     assert other.query_params == address and csvs(exported) == drawn
     assert other.session_state["cohort"].recipe["attack"]["eps"] == 6 / 255
+    assert other.number_input(key="cohort.live_eps.discs").value == 6
     assert other.selectbox(key="cohort.attack").value == "FGSM" and other.number_input(key="cohort.limit").value == 24
     button(other, "Back to the published runs").click().run()
     assert "live" not in other.query_params and other.session_state["cohort_job"] is None
@@ -259,8 +261,9 @@ def recipes(tiny, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     place, found = tmp_path_factory.mktemp("recipes"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BUNDLES, "discs", tiny)
-        patch.setenv("HFCVIZ_STORE", str(tmp_path_factory.mktemp("app's store")))
+        patch.setenv("HFCVIZ_STORE", str(place / "store"))
         patch.chdir(APP.parent)
+        patch.setattr(state, "store", Store)  # that of the process was opened by an earlier test
         patch.setattr(
             publishing,
             "export",
@@ -295,6 +298,13 @@ def test_the_recipe_of_a_live_cohorts_figure_makes_it_again_with_the_same_data(f
     assert json.loads((files / "cohort.json").read_text())["figure"]["view"]["method"] == "t-SNE"
     again = next(file for file in (tmp_path / "figs").glob("cohort*.json"))
     assert json.loads(again.read_text()) == json.loads((files / "cohort.json").read_text())
+
+
+def test_what_the_app_has_finished_is_not_evaluated_again(figures, recipes, tmp_path, monkeypatch):
+    monkeypatch.setenv("HFCVIZ_STORE", str(recipes[0] / "store"))
+    monkeypatch.setattr(cells, "run", lambda *a, **k: pytest.fail("something was attacked"))
+    code, _, err = figures(recipes[0] / "roc.json", "--out", tmp_path / "figs")
+    assert code == 0, err
 
 
 def test_the_recipe_of_an_attack_without_the_constraint_brings_no_other_back(figures, recipes, tiny, tmp_path):
