@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfcviz.settings import InputError
-
 if TYPE_CHECKING:
     from hfcviz.scans import Scan
 
@@ -26,23 +24,21 @@ def declare(command: argparse.ArgumentParser) -> None:
     command.add_argument("--volume", metavar="N", type=int, help="which volume of a file of several, counted from 0")
 
 
-def perform(arguments: argparse.Namespace) -> None:
-    """Print what each scan is. Raises InputError for the last of what is refused, after a line on stderr for each of the others."""
+def perform(arguments: argparse.Namespace) -> int:
+    """Print what each scan is, and in the place of each that is refused its sentence, on stderr; 2 if there was one, else 0."""
     from hfcviz import readers
     from hfcviz.scans import Scan
 
-    refused: list[InputError] = []
+    refused = 0
     for path in arguments.paths:
         for found in readers.read_all(path, volume=arguments.volume):
             if isinstance(found, Scan):
                 seen = described(found)
                 print(json.dumps(seen, ensure_ascii=False) if arguments.json else block(seen), flush=True)
                 continue
-            if refused:
-                print("hfcviz:", *str(refused[-1]).split(), file=sys.stderr)
-            refused.append(found)
-    if refused:
-        raise refused[-1]
+            print("hfcviz:", *str(found).split(), file=sys.stderr, flush=True)
+            refused = 2
+    return refused
 
 
 def described(scan: Scan) -> dict[str, Any]:

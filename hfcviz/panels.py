@@ -34,7 +34,7 @@ def caution(outcome: Outcome, reference: Reference) -> str | None:
         return None
     unlike = 2 * len(alarmed) > len(outcome.scores)
     return (
-        ("The scan is unlike those that the network and the detectors know. " if unlike else "")
+        ("The scan is unlike those that the network and the detectors were trained on. " if unlike else "")
         + f"{', '.join(alarmed)} catch{'' if len(alarmed) > 1 else 'es'} the unchanged scan already, so catching its attacked "
         "versions as well says nothing about the attack."
     )

@@ -131,14 +131,17 @@ class Store:
         self.hits += 1
         return found
 
-    def put(self, key: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    def put(self, key: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> bool:
+        """Whether they are kept."""
         try:
             save_arrays(self._path(key), arrays, about)
             self._trim(self._path(key))
+            return self._path(key).is_file()
         except OSError as error:
             if not self._warned:
                 _log.warning("Results are not kept: %s cannot be written (%s).", self.folder, error)
             self._warned = True
+            return False
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npz"

@@ -31,7 +31,7 @@ def check(lab: Lab, settings: Tally, beside: Lab | None) -> None:
         raise InputError(f"Tally.kinds must be of PGD, PGD+HFC; got {', '.join(wrong) or 'none'}: choose some.")
 
 
-def run(lab: Lab, settings: Tally, beside: Lab | None, progress) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Tally, beside: Lab | None, progress) -> list[Row]:
     rows: list[Row] = []
     labs = {lab.classifier.name: lab} | ({} if beside is None else {f"beside {beside.classifier.name}": beside})
     share = shares(progress, {f"{kind} on {name}": 1 / len(labs) / 2 for kind in settings.kinds for name in labs})
@@ -41,8 +41,11 @@ def run(lab: Lab, settings: Tally, beside: Lab | None, progress) -> tuple[list[R
             version = one.version(one.budget.attack, penalty, progress=share(f"{kind} on {name}"))
             hits = one.success(version)
             rows.append({"attack": kind, "network": name, "n": len(hits), **mean_row("success", hits)})
-    best = max(row["success"] for row in rows)
-    return rows, f"The best attack reaches its target in {best:.0%} of the scans.", "It does not show who notices."
+    return rows
+
+
+def shows(rows: list[Row]) -> str:
+    return f"The best attack reaches its target in {max(row['success'] for row in rows):.0%} of the scans."
 
 
 def draw(rows: Sequence[Row]) -> go.Figure:
@@ -63,6 +66,9 @@ TALLY = Study(
     check=check,
     run=run,
     draw=draw,
+    shows=shows,
+    shows_not=lambda rows: "It does not show who notices.",
+    reading="The higher, the better the attack.",
     alt="Bars of the share of scans in which each attack reaches its target.",
     beside="Counted beside the first.",
 )

@@ -11,11 +11,19 @@ from networks import linear
 from studies_of_ours import TALLY, Tally
 
 from hfcviz.bundle import BUNDLES, Bundle
+from hfcviz.detectors import DETECTORS
 from hfcviz.settings import InputError, options
 from hfcviz.store import Store
 from hfcviz.studies import catalogue
+from hfcviz.studies.adaptive import CARRIED
+from hfcviz.studies.attackers import ATTACKERS
 from hfcviz.studies.catalogue import STUDIES, perform
+from hfcviz.studies.components import WORDS
+from hfcviz.studies.defences import DEFENCES, SQUEEZED
+from hfcviz.studies.defender import WORST
 from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.ood import CHANGES
+from hfcviz.studies.reports import columns_of, lines
 
 PUBLISHED = [(name, study) for name in BUNDLES for study in STUDIES if catalogue.published(BUNDLES[name], study)]
 
@@ -81,7 +89,7 @@ def test_published_findings_are_read_where_there_are_some_and_damage_is_a_senten
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_explains_itself(name):
     study = STUDIES[name]
-    assert study.title and study.question.endswith("?") and study.alt.endswith(".")
+    assert study.title and study.question.endswith("?") and study.alt.endswith(".") and study.reading.endswith(".")
     assert all(one.help and one.label for one in options(type(study.settings)))
     assert study.settings == type(study.settings)(), "what a form and a flag show is what the class says"
 
@@ -97,5 +105,40 @@ def test_published_findings_are_drawn_and_are_of_the_bundled_network(bundle, nam
     assert lab["model"] == OTHERS.get((bundle, name), network.name)
     assert (lab["weights"] == network.digest) == ((bundle, name) not in OTHERS)
     assert found.study == name and found.shows.endswith(".") and found.shows_not.endswith(".")
+    assert found.shows == STUDIES[name].shows(found.rows), "the words are those of today's code"
+    assert found.shows_not == STUDIES[name].shows_not(found.rows)
     assert len(STUDIES[name].draw(found.rows).data) > 0
     assert set(found.recipe["settings"]) == {option.name for option in options(type(STUDIES[name].settings))}
+
+
+KNOWN = {
+    "defender": {
+        "defence": DEFENCES,
+        "attack": (*ATTACKERS, WORST),
+        "which": ATTACKERS,
+        "detector": (*DETECTORS, *SQUEEZED),
+    },
+    "adaptive": {"penalty": ("none", *CARRIED), "detector": DETECTORS},
+    "components": {"factor": WORDS, "detector": DETECTORS},
+    "ood": {"kind": CHANGES},
+}
+"""What rows of a study may be called."""
+
+
+@pytest.mark.parametrize(("bundle", "name"), PUBLISHED)
+def test_published_findings_call_things_as_the_code_does(bundle, name):
+    found = catalogue.published(BUNDLES[bundle], name)
+    for column, words in KNOWN.get(name, {}).items():
+        assert {row[column] for row in found.rows if column in row} <= {*words}, column
+    settings = STUDIES[name].settings.replace(**found.recipe["settings"])
+    if name == "defender":
+        assert set(settings.defences) <= {*DEFENCES} and set(settings.attacks) <= {*ATTACKERS}
+
+
+@pytest.mark.parametrize(("bundle", "name"), PUBLISHED)
+def test_every_column_of_a_published_table_has_a_head_of_its_own(bundle, name):
+    rows = catalogue.published(BUNDLES[bundle], name).rows
+    names = [one for one in columns_of(rows) if not one.endswith(("_low", "_high"))]
+    (heads,) = {tuple(line) for line in lines(rows)}
+    assert len(heads) == len(names) and not any("_" in head for head in heads)
+    assert not {"auc", "tpr90", "two sided"} & set(heads)

@@ -166,7 +166,7 @@ def test_a_table_in_words_joins_a_value_with_its_interval():
         {"who": "c", "auc": None, "k": 1},
     ]
     assert reports.lines(rows) == [
-        {"who": "a|b", "auc": "0.5124 (0.4 to 0.625)", "n": "12", "ok": "yes", "k": ""},
-        {"who": "c", "auc": "", "n": "", "ok": "", "k": "1"},
+        {"who": "a|b", "AUC": "0.512 (0.4 to 0.625)", "n": "12", "ok": "yes", "k": ""},
+        {"who": "c", "AUC": "", "n": "", "ok": "", "k": "1"},
     ]
     assert Tally().steps == ()

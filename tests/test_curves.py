@@ -65,3 +65,9 @@ def test_the_table_of_the_figure_tells_lines_from_their_bands():
     hidden = [row for row in rows if row["series"] == "PGD+HFC"]
     assert [row["detail"] for row in hidden] == ["0.1 0.9", "0.2 0.9", "0.4 0.9"] and not hidden[0]["id"]
     assert sum(row["series"] == "PGD+HFC, 95 % interval" for row in rows) == 6
+
+
+@pytest.mark.parametrize(("x", "tick"), [((0, 1, 2), 1), ((0, 20, 40), None), ((0.25, 0.5, 1), None)])
+def test_few_whole_numbers_have_a_tick_each_and_none_between(x, tick):
+    figure = curves({"one": [Line("a", "attack", x, (0.1, 0.2, 0.3))]}, "step", "y")
+    assert figure.layout.xaxis.dtick == tick

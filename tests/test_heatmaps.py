@@ -49,6 +49,32 @@ def test_what_the_mouse_reads_can_be_given_cell_by_cell():
     assert figure.data[1].hovertext[0][1] == "PGD, LID: 0.800"
 
 
+def test_lines_stand_below_their_headings_which_have_no_cells():
+    cells = {"KD one": {"x": 0.1}, "KD two": {"x": 0.2}, "LID": {"x": 0.3}}
+    figure = heat_maps(
+        {"a": cells}, "AUC", groups={"Second": ["KD two"], "First": ["LID", "KD one"]}, names={"KD two": "KD"}
+    )
+    (trace,) = figure.data
+    assert list(trace.y) == ["Second", "KD two", "First", "LID", "KD one"]
+    assert [line[0] for line in trace.z] == [None, 0.2, None, 0.3, 0.1]
+    assert list(figure.layout.yaxis.ticktext) == ["", "KD", "", "LID", "KD one"]
+    assert {note.y: note.text for note in figure.layout.annotations} == {
+        "Second": "<b>Second</b>",
+        "First": "<b>First</b>",
+    }
+
+
+def test_long_heads_of_columns_stand_above_them_in_lines_and_below_the_title():
+    names = ("HFC weight 10", "C&W+HFC", "KD")
+    figure = heat_maps({"a": {"line": dict.fromkeys(names, 0.5)}, "b": {"line": {"KD": 0.1}}}, "AUC")
+    axis = figure.layout.xaxis
+    assert axis.side == "top" and list(figure.data[0].x) == list(axis.tickvals) == list(names)
+    assert list(axis.ticktext) == ["HFC weight<br>10", "C&W+HFC", "KD"]
+    titles = [note for note in figure.layout.annotations if note.text in "ab"]
+    assert all(note.yshift >= 2 * axis.tickfont.size for note in titles) and len(titles) == 2
+    assert figure.layout.margin.t >= titles[0].yshift + 20
+
+
 @pytest.mark.parametrize("lines", [1, 40])
 def test_the_height_grows_with_the_lines(lines):
     figure = heat_maps({"a": {f"line {i}": {"x": 0.1} for i in range(lines)}}, "share")

@@ -98,6 +98,18 @@ def test_a_folder_shows_all_that_is_in_it(folder: Path, capsys: pytest.CaptureFi
     assert len(out.splitlines()) == 6
 
 
+def test_what_is_refused_is_said_in_its_place_and_the_rest_goes_on(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(VALID["packed.nii.gz"])
+    (tmp_path / "b.nii.gz").write_bytes(Path(data_path, "example4d.nii.gz").read_bytes())
+    words = [sys.executable, "-m", "hfcviz", "inspect", str(tmp_path)]
+    run = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, check=False)
+    first = [line.split()[0] if ".nii.gz holds" not in line else line for line in run.stdout.splitlines()]
+    named = [line for line in first if ".nii.gz" in line]
+    assert run.returncode == 2 and named[0] == "a.nii.gz" and named[2] == "c.nii.gz" and len(named) == 3
+    assert named[1] == "hfcviz: b.nii.gz holds 2 volumes, but one is read at a time; choose Volume (--volume) 0 to 1."
+
+
 def test_one_volume_of_several(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(data_path, "example4d.nii.gz")
     code, out, err = inspect(capsys, path)

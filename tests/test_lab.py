@@ -63,6 +63,19 @@ def test_nothing_is_made_twice_and_a_second_lab_on_the_same_store_attacks_no_mor
         np.testing.assert_array_equal(again[name], values, err_msg=name)
 
 
+def test_where_the_store_cannot_be_written_all_is_made_and_equal(tmp_path):
+    (tmp_path / "file").write_text("no folder can be made below a file")
+    budget = Budget(scans=20, eps=4 / 255, steps=2)
+    lost, kept = (lab_of(Store(tmp_path / place), budget=budget) for place in ("file/store", "store"))
+    for lab in (lost, kept):
+        lab.images(budget.attack, CONSTRAINT)  # first, as studies do that need them
+    found, wanted = everything(lost), everything(kept)
+    assert found.keys() == wanted.keys() and not lost.store.hits
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert max(lost.made.values()) == 1, "features and scores stay in memory"
+
+
 @pytest.mark.parametrize("change", ["eps", "steps", "seed", "scans"])
 def test_another_budget_shares_no_attack(tmp_path, change):
     budget = Budget(scans=20, eps=4 / 255, steps=2)

@@ -12,11 +12,12 @@ from bundles import one_thread  # noqa: F401
 from streamlit.testing.v1 import AppTest
 from studies_of_ours import TALLY
 
+from hfcviz import jobs
 from hfcviz.bundle import BUNDLES
 from hfcviz.datasets import Split
 from hfcviz.palette import COLOURS
 from hfcviz.settings import InputError
-from hfcviz.studies import catalogue
+from hfcviz.studies import catalogue, stress
 from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget
 from hfcviz.ui import study_form, study_views
@@ -58,6 +59,15 @@ def tally(monkeypatch) -> Iterator[None]:
     study_views._read.clear()
     yield
     study_views._read.clear()
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[str]:
+    """The names of the jobs that were started; none of them runs."""
+    names: list[str] = []
+    idle = jobs.Job("none")
+    monkeypatch.setattr(jobs, "submit", lambda work, name: names.append(name) or idle)
+    return names
 
 
 def page_of(name: str, tmp_path, monkeypatch, study: str | None = None) -> AppTest:
@@ -107,7 +117,7 @@ def test_published_findings_open_at_once_on_every_task(name, tally, tmp_path, mo
     bars = study_views._figure("tally", study_views.digest(ROWS), fake(BUNDLES[name], "tally")).data
     assert [(bar.y[0], bar.marker.color) for bar in bars] == [(0.875, COLOURS["attack"]), (0.5, COLOURS["hidden"])]
     (table,) = app.dataframe
-    assert list(table.value["success"]) == ["0.875 (0.75 to 0.9375)", "0.5 (0.4 to 0.625)"]
+    assert list(table.value["target reached"]) == ["0.875 (0.75 to 0.938)", "0.5 (0.4 to 0.625)"]
     assert {button.label for button in app.get("download_button")} == {"Table (CSV)", "Findings (JSON)"}
 
 
@@ -172,7 +182,7 @@ def test_a_run_takes_the_place_of_the_published_one_until_it_is_put_away(tally, 
     assert "It shows brain2d." in said(app) and "A published run." in said(app)
 
 
-def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, tmp_path, monkeypatch):
+def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, started, tmp_path, monkeypatch):
     def refuse(lab, settings, beside):
         raise InputError("This study needs a network with dropout, but this one has none: choose another.")
 
@@ -182,13 +192,13 @@ def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, tmp_path, 
     assert [error.value for error in app.error] == [
         "This study needs a network with dropout, but this one has none: choose another."
     ]
-    assert app.session_state["study_job"] is None and "It shows brain2d." in said(app)
+    assert not started and "It shows brain2d." in said(app)
 
 
 def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
     app = page_of("brain2d", tmp_path, monkeypatch)
     app.number_input(key="study.budget.brain2d.scans").set_value(3).run()
-    assert "Budget.scans must be at least 20; got 3." in [error.value for error in app.error]
+    assert "Scans must be at least 20; got 3." in [error.value for error in app.error]
     assert app.button(key="study.run.tally").disabled and not app.exception, "the form keeps its shape"
     app.number_input(key="study.budget.brain2d.scans").set_value(30).run()
     assert not app.error and not app.button(key="study.run.tally").disabled
@@ -212,6 +222,23 @@ def test_a_stopped_run_says_that_what_is_finished_is_kept(tally, few, tmp_path, 
     assert "It shows brain2d." in said(app)
 
 
+def test_how_a_run_ended_is_told_at_its_own_study_alone(tally, few, tmp_path, monkeypatch):
+    def fail(lab, settings, beside, progress):
+        raise InputError("A study needs more than this: give it.")
+
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, run=fail))
+    app = page_of("brain2d", tmp_path, monkeypatch)
+    finish(app.button(key="study.run.tally").click().run())
+    assert [error.value for error in app.error] == ["A study needs more than this: give it."]
+    app.pills(key="study.name").set_value("unpublished").run()
+    assert not app.error, "that study has not failed"
+    app.pills(key="study.name").set_value("tally").run()
+    assert len(app.error) == 1
+    monkeypatch.setitem(catalogue.STUDIES, "tally", TALLY)
+    finish(small(app).button(key="study.run.tally").click().run())
+    assert not app.error and "Run in this session" in said(app), "the next run wipes it away"
+
+
 def test_a_failed_run_says_why_and_leaves_what_was_shown(tally, tmp_path, monkeypatch):
     def fail(lab, settings, beside, progress):
         raise InputError("A study needs at least 20 correctly classified test scans; net gets 3 of 70 right: check.")
@@ -223,14 +250,18 @@ def test_a_failed_run_says_why_and_leaves_what_was_shown(tally, tmp_path, monkey
     assert "net gets 3 of 70 right" in app.error[0].value and "It shows brain2d." in said(app)
 
 
-def test_damaged_findings_are_a_sentence_and_the_rest_works(tally, tmp_path, monkeypatch):
+def test_damaged_findings_are_one_sentence_and_the_rest_works(tally, tmp_path, monkeypatch):
     def damaged(bundle, name):
         raise InputError("The findings tally.json hold no study (there are no rows): run the study again.")
 
     monkeypatch.setattr(catalogue, "published", damaged)
     app = page_of("brain2d", tmp_path, monkeypatch)
-    assert not app.exception and "hold no study" in app.error[0].value
+    assert not app.exception and len(app.error) == 1 and "hold no study" in app.error[0].value
     assert [button.label for button in app.button if button.label == "Run"] == ["Run"]
+    app.session_state["studies"] = {("brain2d", "tally"): fake(BUNDLES["brain2d"], "tally")}
+    app.run()
+    assert not app.exception and not app.error, "a run of one's own takes the place of the damaged one"
+    assert app.button(key="study.back.tally").label == "Put this run away"
 
 
 def test_findings_that_the_figure_cannot_draw_keep_their_table(tally, tmp_path, monkeypatch):
@@ -246,7 +277,6 @@ def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, fe
     app = page_of("brain2d", tmp_path, monkeypatch)
     box = app.selectbox(key="study.beside.tally.brain2d")
     assert box.options[0] == "none" and "brain3d-densenet" in box.options and "brain2d-resnet18" not in box.options
-    assert "chest-resnet18" not in box.options, "its images are not here"
     box.set_value("one of your own").run()
     assert "A second network of your own needs the folder of its model: type it." in [e.value for e in app.error]
     app.text_input(key="study.beside_model.tally").set_value("/nowhere").run()
@@ -258,3 +288,110 @@ def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, fe
     finish(app)
     assert not app.error, [error.value for error in app.error]
     assert "Beside it: brain2d-resnet18 on few, at most 20 scans" in said(app) and len(app.dataframe[0].value) == 4
+
+
+def offered(app: AppTest, model: str) -> AppTest:
+    return app.selectbox(key="study.beside.tally.brain2d").set_value(model).run()
+
+
+def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(
+    tally, few, started, tmp_path, monkeypatch
+):
+    seen = []
+
+    def refuse(lab, settings, beside):
+        seen.append((beside.classifier.name, beside.dataset, beside.budget))
+        raise InputError("Both networks must take scans of the same proportions: choose another second network.")
+
+    volumes = BUNDLES["brain3d"].dataset
+    monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
+    app = small(offered(page_of("brain2d", tmp_path, monkeypatch), "brain3d-densenet"))
+    app.button(key="study.run.tally").click().run()
+    assert [error.value for error in app.error] == [
+        "Both networks must take scans of the same proportions: choose another second network."
+    ]
+    assert not started and not app.exception
+    ((name, dataset, budget),) = seen
+    assert name == "brain3d-densenet" and dataset is volumes and (budget.scans, budget.steps) == (20, 1)
+
+
+def test_x_rays_that_the_session_has_loaded_are_the_second_network_s_and_without_them_it_says_why(
+    tally, few, tmp_path, monkeypatch
+):
+    seen = []
+
+    def refuse(lab, settings, beside):
+        seen.append((beside.classifier.name, beside.dataset))
+        raise InputError("Seen.")
+
+    app = offered(page_of("brain2d", tmp_path, monkeypatch), "chest-resnet18")
+    (error,) = [one.value for one in app.error]
+    assert "chest-resnet18 needs the labelled images of Chest X-ray (pneumonia), which are not here: load them" in error
+    assert app.button(key="study.run.tally").disabled and not app.exception
+    loaded = replace(BUNDLES["brain2d"].dataset, name="my X-rays")
+    app.session_state["images"] = {"chest": loaded}
+    app.run()
+    assert not app.error and not app.button(key="study.run.tally").disabled
+    monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
+    app.button(key="study.run.tally").click().run()
+    assert [error.value for error in app.error] == ["Seen."]
+    ((name, dataset),) = seen
+    assert name == "chest-resnet18" and dataset is loaded
+
+
+def test_a_network_without_a_task_looks_at_the_first_one_s_images_in_its_own_size(tally, few, tmp_path, monkeypatch):
+    seen = []
+
+    def refuse(lab, settings, beside):
+        seen.append((beside.classifier, beside.dataset, lab.dataset))
+        raise InputError("Seen.")
+
+    monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
+    small_input = replace(study_form.load_model("chest-vgg16"), input_shape=(1, 64, 64))
+    monkeypatch.setattr(study_form, "load_model", lambda name: small_input)
+    app = offered(page_of("brain2d", tmp_path, monkeypatch), "chest-vgg16")
+    app.button(key="study.run.tally").click().run()
+    ((classifier, theirs, ours),) = seen
+    assert classifier.name == "chest-vgg16"
+    assert theirs.splits["test"].ids == ours.splits["test"].ids
+    assert theirs.splits["test"].images([0])[0].shape == (1, 64, 64)
+
+
+def test_a_run_ends_well_where_the_store_cannot_be_written(tally, few, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder can be made below a file")
+    app = page_of("brain2d", tmp_path, monkeypatch)
+    monkeypatch.setattr("hfcviz.ui.state.store", lambda: study_views.state.Store(tmp_path / "file" / "store"))
+    finish(small(app).button(key="study.run.tally").click().run())
+    assert not app.error and not app.exception
+    assert "Run in this session" in said(app) and app.dataframe[0].value["n"][0] == "20"
+    assert (tmp_path / "file").is_file()
+
+
+def test_the_settings_of_the_form_are_those_of_the_run_and_others_say_so(tally, few, tmp_path, monkeypatch):
+    app = page_of("brain2d", tmp_path, monkeypatch)
+    app.multiselect(key="study.tally.brain2d.kinds").set_value(["PGD+HFC"])
+    finish(small(app).button(key="study.run.tally").click().run())
+    assert list(app.dataframe[0].value["attack"]) == ["PGD+HFC"]
+    assert "These settings are not those" not in said(app)
+    app.multiselect(key="study.tally.brain2d.kinds").set_value(["PGD"]).run()
+    assert "These settings are not those of the run that is shown" in said(app)
+
+
+def test_the_form_begins_with_the_eps_of_the_task_s_cohort_and_its_layers(tally, tmp_path, monkeypatch):
+    monkeypatch.setattr("hfcviz.ui.state.has_images", lambda: True)
+    app = page_of("chest", tmp_path, monkeypatch)
+    assert app.number_input(key="study.budget.chest.eps").value == 4
+    monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, settings=stress.Stress()))
+    assert app.run().multiselect(key="study.tally.chest.layers").options == [*BUNDLES["chest"].about["layer_names"]]
+
+
+def test_a_refusal_calls_a_setting_as_the_form_does(few, started, tmp_path, monkeypatch):
+    app = page_of("brain2d", tmp_path, monkeypatch, "components")
+    app.multiselect(key="study.components.brain2d.components").set_value(["64", "200"])
+    app.button(key="study.run.components").click().run()
+    (error,) = [one.value for one in app.error]
+    assert error.startswith("Values of K must be smaller than the number of training images of each class; got 200")
+    assert not started

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 def found_in(path):
     lab = bundled(path)
     adaptive.check(lab, SETTINGS)
-    return lab, *adaptive.run(lab, SETTINGS)
+    return lab, adaptive.run(lab, SETTINGS)
 
 
 def test_every_penalty_meets_every_detector_at_the_same_budget(folder):
@@ -112,7 +112,7 @@ def test_nothing_is_made_twice_and_all_is_found_again(folder):
     # PGD, two weights of each of five penalties, and the orthogonal projection.
     assert sum(what.startswith("attack ") for what in lab.made) == 1 + 2 * 5 + 1
     again = bundled(folder)
-    assert adaptive.run(again, SETTINGS)[0] == rows
+    assert adaptive.run(again, SETTINGS) == rows
     assert not [what for what in again.made if what.startswith(("attack", "scores", "weight", "detectors", "penalty"))]
 
 
@@ -140,7 +140,8 @@ def test_volumes_are_studied_by_the_same_line(tmp_path):
     lab, few = bundled(tmp_path, 3), Adaptive(penalties=("HFC", "KDE", "orthogonal"), weights=("1",))
     adaptive.check(lab, few)
     steps = []
-    rows, told, untold = adaptive.run(lab, few, None, lambda fraction, what: steps.append(fraction))
+    rows = adaptive.run(lab, few, None, lambda fraction, what: steps.append(fraction))
+    told, untold = adaptive.shows(rows), adaptive.shows_not(rows)
     assert {row["penalty"] for row in rows} == {"none", "HFC", "KDE", "orthogonal"}
     assert steps == sorted(steps) and steps[-1] == pytest.approx(1)
     assert told.endswith(".") and "two backward passes" in untold
@@ -171,12 +172,17 @@ ROWS = made_up(
 def test_the_sentence_counts_where_hfc_is_lowest_whatever_is_true():
     told = adaptive.shows(ROWS)
     # PGD carries no penalty: it does not compete.
-    assert "Of 3 detectors and 2 penalties" in told
-    assert "the lowest TPR@90 on 2 (and shares it on 1)" in told
-    assert "the lowest AUC on 2, " in told  # KD and DNN
-    assert "the lowest two-sided AUC on 2;" in told  # SVM and DNN
-    assert "PGD+HFC 0.20 (success 90%), PGD+random 0.33 (success 90%), PGD 0.63 (success 90%)" in told
-    assert "3 of 9 AUCs lie below 0.5" in adaptive.shows_not(ROWS)  # 0.0, 0.1 and 0.3: of 0.4 the interval reaches 0.5
+    assert "Detectors catch PGD+HFC least, 20% of its scans on average (mean TPR@90 of 3 detectors)" in told
+    assert "against 33% of PGD+random and 63% of PGD alone (target reached in 90%, 90% and 90%)" in told
+    assert "HFC alone has the lowest TPR@90 on 2 of them" in told  # SVM and DNN; KD's is shared
+    assert "and the lowest two-sided AUC on 2." in told  # SVM and DNN
+    turned = [row | {"penalty": {"HFC": "random", "random": "HFC"}.get(row["penalty"], "none")} for row in ROWS]
+    assert "Detectors catch PGD+random least, 20%" in adaptive.shows(turned)
+    assert "against 33% of PGD+HFC and 63% of PGD alone" in adaptive.shows(turned)
+    assert "the lowest TPR@90 on 0 of them" in adaptive.shows(turned)
+    assert "3 of 9 AUCs lie surely below 0.5" in adaptive.shows_not(
+        ROWS
+    )  # 0.0, 0.1 and 0.3: of 0.4 the interval reaches 0.5
 
 
 def test_the_figure_shows_auc_by_penalty_and_detector_with_success_in_a_panel_of_its_own():

@@ -54,7 +54,7 @@ def linear_lab(tmp_path, eps, steps=40):
 def found_in(path, spatial_dims=2):
     lab = bundled(path, spatial_dims)
     components.check(lab, FEW)
-    return lab, *components.run(lab, FEW)
+    return lab, components.run(lab, FEW)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_without_weight_a_linear_network_is_fooled_as_often_as_the_budget_allows
     lab = linear_lab(tmp_path, eps)
     settings = Components(components=(), weights=("0",), layers=(), steps=(), eps=())
     components.check(lab, settings)
-    rows, *_ = components.run(lab, settings)
+    rows = components.run(lab, settings)
     chosen, weight = lab.chosen(), lab.classifier.net.fc.weight.numpy().astype(float)
     logits = lab.classifier(chosen.x).numpy().astype(float)
     at = np.arange(len(logits))
@@ -125,12 +125,13 @@ def test_what_values_share_is_made_once_and_found_again(folder):
     # 6 settings of HFC (one of them the default of all five factors) and the plain attack at 3 pairs of eps and steps.
     assert versions == 6 + 3
     again = bundled(folder)
-    assert components.run(again, FEW)[0] == rows
+    assert components.run(again, FEW) == rows
     assert not [what for what in again.made if what.startswith(("attack", "scores", "noise", "penalty", "detectors"))]
 
 
 def test_volumes_are_studied_by_the_same_line(tmp_path):
-    _, rows, told, untold = found_in(tmp_path, 3)
+    _, rows = found_in(tmp_path, 3)
+    told, untold = components.shows(rows), components.shows_not(rows)
     assert {row["factor"] for row in rows} == {"K", "weight", "layers", "steps", "eps"}
     assert told.endswith(".") and untold.endswith(".")
 
@@ -149,18 +150,22 @@ def made_up(values):
 def test_the_sentence_names_the_factor_with_the_widest_range():
     rows = made_up({"K": {"1": (1.0, 0.5), "2": (0.6, 0.4)}, "weight": {"1": (1.0, 0.5), "10": (0.9, 0.1)}})
     told = components.shows(rows)
-    assert "varies most with weight: 0.10 (weight 10) to 0.50 (weight 1); 0.40 (K 2) to 0.50 (K 1)" in told
-    assert "success varies most with K: 0.60 (K 2) to 1.00 (K 1)" in told
-    assert "K 2 only 60% did" in components.shows_not(rows)
+    assert "Being caught depends most on HFC's weight" in told
+    assert "catch 50% of the scans at weight 1 and 10% at weight 10 (mean TPR@90)" in told
+    assert "reaching the target depends most on K (Gaussians of a class): 100% at K 1 and 60% at K 2." in told
+    assert "at K 2 only 60% reached it" in components.shows_not(rows)
 
 
 def test_the_figure_shows_every_value_once_with_success_beside_tpr90(folder):
     _, rows, *_ = found_in(folder)
     success, caught = components.draw(rows).data
     lines = list(dict.fromkeys((row["factor"], row["value"]) for row in rows))
-    assert len(success.y) == len(caught.y) == len(lines)
+    headings = [line for line in caught.y if caught.z[list(caught.y).index(line)][0] is None]
+    assert len(headings) == 5 and len(success.y) == len(caught.y) == len(lines) + 5
     assert list(caught.x) == [*dict.fromkeys(row["detector"] for row in rows), "mean"]
-    for place, key in enumerate(lines):
+    places = [place for place, line in enumerate(caught.y) if line not in headings]
+    for place, key in zip(places, lines, strict=True):
+        assert caught.y[place].startswith(" ".join(key))
         own = {row["detector"]: row for row in rows if (row["factor"], row["value"]) == key}
         assert success.z[place][0] == pytest.approx(next(iter(own.values()))["success"])
         assert list(caught.z[place][:-1]) == pytest.approx([row["tpr90"] for row in own.values()])

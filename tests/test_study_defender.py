@@ -29,8 +29,10 @@ from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.squeezing import SQUEEZES, blurred, distances, fewer_levels, median
 
 BUDGET = Budget(scans=40, eps=12 / 255, steps=3)
-WHOLE = Defender(attacks=("PGD", "PGD+HFC", "C&W+HFC", "HFC eps x 2", "HFC free too"), detectors=("MAHA", "SVM"))
-FEW = Defender(("as before", "two-sided"), ("PGD", "C&W", "HFC deep half"), ("KD", "BU", "KD+BU"))
+WHOLE = Defender(
+    attacks=("PGD", "PGD+HFC", "C&W+HFC", "HFC twice eps", "HFC free statistics"), detectors=("MAHA", "SVM")
+)
+FEW = Defender(("as they are", "two-sided"), ("PGD", "C&W", "HFC deep layers"), ("KD", "BU", "KD+BU"))
 
 
 def tiny_lab(folder, dims=2, budget=BUDGET, classifier=None) -> Lab:
@@ -86,14 +88,14 @@ def test_above_is_the_rank_and_goes_on_beyond_the_highest_clean_score_alone():
 
 def test_joined_to_squeezing_a_scan_is_as_suspicious_as_the_more_suspicious_of_the_two_ranks(whole):
     lab, _ = whole
-    one = replace(DEFENCES["or squeezing"], detectors=("MAHA", "SVM"))
-    usual, squeezes = replace(DEFENCES["as before"], detectors=("MAHA", "SVM")), DEFENCES["squeezing"]
+    one = replace(DEFENCES["detector or transforms"], detectors=("MAHA", "SVM"))
+    usual, squeezes = replace(DEFENCES["as they are"], detectors=("MAHA", "SVM")), DEFENCES["image transforms"]
     kinds = ("clean", "noise", "C&W+HFC")
     ranks = {}
     for kind in kinds:
         pairs = [
             (scores(lab, who, kind)[name], scores(lab, who, "calibration")[name])
-            for who, name in ((usual, "SVM"), (squeezes, "largest"))
+            for who, name in ((usual, "SVM"), (squeezes, "largest of three"))
         ]
         ranks[kind] = [
             np.mean(values[:, None] > own, 1) + np.mean(values[:, None] == own, 1) / 2 for values, own in pairs
@@ -148,7 +150,7 @@ def test_squeezing_leaves_a_constant_image_alone(shape):
     for name, squeeze in SQUEEZES.items():
         assert torch.allclose(squeeze(greys), greys, atol=1e-6), name
     found = distances(linear(shape), greys)
-    assert {*found} == {*SQUEEZES, "largest"}
+    assert {*found} == {*SQUEEZES, "largest of three"}
     assert all(values == pytest.approx([0, 0, 0], abs=1e-5) for values in found.values())
 
 
@@ -164,11 +166,11 @@ def test_squeezing_scores_are_distances_of_probabilities_worked_out_by_hand():
     pixels = x.numpy()
     edge = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(edge, (3, 3), axis=(2, 3))
-    by_hand = {"levels": np.rint(pixels * 15) / 15, "median": np.median(windows, axis=(-2, -1))}
+    by_hand = {"16 grey levels": np.rint(pixels * 15) / 15, "median": np.median(windows, axis=(-2, -1))}
     found = distances(network, x, batch_size=2)
     for name, squeezed in by_hand.items():
         assert found[name] == pytest.approx(np.abs(probabilities(squeezed) - probabilities(pixels)).sum(1), abs=1e-5)
-    assert np.array_equal(found["largest"], np.max([found[name] for name in SQUEEZES], axis=0))
+    assert np.array_equal(found["largest of three"], np.max([found[name] for name in SQUEEZES], axis=0))
 
 
 def test_squeezes_keep_samples_and_channels_apart_and_volumes_whole():
@@ -203,13 +205,13 @@ def test_the_typical_attacker_rests_at_the_median_distance_and_is_drawn_back_fro
 def test_the_first_attack_is_what_all_studies_train_on_and_shares_of_eps_are_heeded():
     budget = Budget()
     assert ATTACKERS["PGD"].attack(budget.eps, budget.steps) == budget.attack
-    assert ATTACKERS["HFC eps x 2"].attack(8 / 255, 20) == ATTACKS["PGD"].replace(eps=16 / 255, steps=20)
-    assert ATTACKERS["HFC eps x 2"].attack(0.7, 20).eps == 1
+    assert ATTACKERS["HFC twice eps"].attack(8 / 255, 20) == ATTACKS["PGD"].replace(eps=16 / 255, steps=20)
+    assert ATTACKERS["HFC twice eps"].attack(0.7, 20).eps == 1
     assert ATTACKERS["C&W+HFC"].attack(8 / 255, 20).loss == "margin"
 
 
 def test_only_the_deeper_half_is_constrained_where_it_says_so():
-    assert ATTACKERS["HFC deep half"].carried(("a", "b", "c")) == HFC(layers=("b", "c"))
+    assert ATTACKERS["HFC deep layers"].carried(("a", "b", "c")) == HFC(layers=("b", "c"))
     assert ATTACKERS["PGD+HFC"].carried(("a", "b", "c")) == HFC()
 
 
@@ -230,7 +232,7 @@ def test_every_defence_meets_every_attack_on_the_scans_that_judge(whole):
     assert {r["defence"] for r in found.rows} == {*DEFENCES}
     assert {r["n"] for r in found.rows} == {judges} and {r["negatives"] for r in found.rows} == {2 * judges}
     counts = Counter(r["defence"] for r in found.rows if r["attack"] == "PGD")
-    assert counts == dict.fromkeys(DEFENCES, 2) | {"squeezing": 4}
+    assert counts == dict.fromkeys(DEFENCES, 2) | {"image transforms": 4}
 
 
 def test_the_detectors_as_they_are_score_as_in_the_laboratory(whole):
@@ -240,7 +242,7 @@ def test_the_detectors_as_they_are_score_as_in_the_laboratory(whole):
             if detector not in WHOLE.detectors:
                 continue
             (row,) = [
-                r for r in found.rows if (r["defence"], r["detector"], r["attack"]) == ("as before", detector, name)
+                r for r in found.rows if (r["defence"], r["detector"], r["attack"]) == ("as they are", detector, name)
             ]
             truth = np.r_[np.zeros(len(negatives)), np.ones(len(attacked))]
             assert row["auc"] == pytest.approx(roc_auc_score(truth, np.r_[negatives, attacked]))
@@ -268,7 +270,9 @@ def test_defences_taught_hfc_are_trained_on_both_attacks_of_the_scans_that_train
     judges = np.flatnonzero(~lab.chosen().trains)
     scores = [model.decision_function(part[judges]) for part in (z[0], z[1], z[3])]
     truth = np.repeat([0, 0, 1], len(judges))
-    (row,) = [r for r in found.rows if (r["defence"], r["detector"], r["attack"]) == ("taught HFC", "SVM", "PGD+HFC")]
+    (row,) = [
+        r for r in found.rows if (r["defence"], r["detector"], r["attack"]) == ("trained on HFC", "SVM", "PGD+HFC")
+    ]
     assert row["auc"] == pytest.approx(roc_auc_score(truth, np.concatenate(scores)))
 
 
@@ -281,8 +285,10 @@ def test_the_worst_row_is_the_smallest_over_held_out_attacks_and_the_sentence_na
             worst[key] = min(worst.get(key, 2), row["auc"])
     assert {(r["defence"], r["detector"]): r["auc"] for r in found.rows if r["attack"] == WORST} == worst
     defence, detector = max(worst, key=worst.get)
-    assert f'Of {len(worst)} defences, "{defence}: {detector}" does best' in found.shows
-    assert f"AUC {worst[defence, detector]:.2f}" in found.shows
+    assert f'Of {len(worst)} defences, {detector} of "{defence}" is the surest' in found.shows
+    assert f"its AUC is {worst[defence, detector]:.2f}" in found.shows
+    ranking = [row["auc"] for row in found.rows[: len(worst)]]
+    assert ranking == sorted(worst.values(), reverse=True), "the table begins with the best"
     for attack in WHOLE.attacks:
         own = [r for r in found.rows if r["attack"] == attack]
         assert {r["auc"] for r in own if r["best"]} == {max(r["auc"] for r in own)}
@@ -291,7 +297,7 @@ def test_the_worst_row_is_the_smallest_over_held_out_attacks_and_the_sentence_na
 def test_success_is_of_the_scans_that_judge(whole):
     lab, found = whole
     judges = np.flatnonzero(~lab.chosen().trains)
-    for name in ("PGD", "HFC free too"):
+    for name in ("PGD", "HFC free statistics"):
         reached = extract(lab.classifier, pictures(lab, name)).predicted == lab.chosen().targets
         assert {r["success"] for r in found.rows if r["attack"] == name} == {float(reached[judges].mean())}
 
@@ -307,7 +313,7 @@ def test_the_attacker_who_knows_the_free_statistics_constrains_them(whole):
         terms = limits({layer: torch.from_numpy(v) for layer, v in z.items()}, aim)
         return sum(float(v.mean()) for layer, v in terms.items() if layer not in lab.classifier.layer_names)
 
-    assert distance("HFC free too") < distance("PGD+HFC")
+    assert distance("HFC free statistics") < distance("PGD+HFC")
 
 
 def test_nothing_is_made_twice_and_a_second_laboratory_attacks_no_more(whole):
@@ -339,7 +345,9 @@ def test_it_can_be_stopped_and_goes_on(tmp_path):
 
 
 def test_volumes_and_two_classes_work(tmp_path):
-    chosen = Defender(("two-sided", "free two-sided", "squeezing"), ("HFC eps / 2", "typical free too"), ("MAHA",))
+    chosen = Defender(
+        ("two-sided", "free statistics two-sided", "image transforms"), ("HFC half eps", "typical + free"), ("MAHA",)
+    )
     found = perform("defender", tiny_lab(tmp_path, 3, BUDGET.replace(scans=24, steps=1)), chosen)
     assert {r["defence"] for r in found.rows} == set(chosen.defences)
     assert found.as_json()
@@ -362,12 +370,12 @@ def test_without_dropout_the_detectors_that_need_it_are_left_out_with_a_word(tmp
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (Defender(defences=("magic",)), "Defender.defences must be among as before; .*got magic"),
+        (Defender(defences=("magic",)), "Defender.defences must be among as they are; .*got magic"),
         (Defender(defences=()), "Defender.defences must be among .*got none"),
         (Defender(detectors=("magic",)), "Defender.detectors must be among KD; .*got magic"),
         (
-            Defender(("free",), detectors=("BU",)),
-            "The defence free makes no difference to BU: leave it out, or add one of KD",
+            Defender(("free statistics",), detectors=("BU",)),
+            "The defence free statistics makes no difference to BU: leave it out, or add one of KD",
         ),
         (Defender(attacks=("PGD", "magic")), "Defender.attacks must be among PGD; .*got magic"),
         (Defender(attacks=("PGD", "PGD+HFC")), "must hold one that no defence learns from .*got PGD; PGD.HFC: add one"),
@@ -383,13 +391,13 @@ def test_unknown_names_and_missing_attacks_are_refused(tmp_path, settings, said)
 def test_a_network_of_one_layer_or_without_space_is_told_what_to_leave_out(tmp_path):
     flat = linear((1, 12, 12), classes=3)
     lab = tiny_lab(tmp_path, classifier=flat)
-    with pytest.raises(InputError, match=r"HFC deep half leaves half of the layers alone.*has 1: leave it out"):
+    with pytest.raises(InputError, match=r"HFC deep layers leaves half of the layers alone.*has 1: leave it out"):
         check(lab, Defender(), None)
     with pytest.raises(
-        InputError, match=r"free; .*typical free too look at how.*no layer of linear-0 has more than one"
+        InputError, match=r"free statistics; .*typical . free look at how.*no layer of linear-0 has more than one"
     ):
-        check(lab, Defender(attacks=tuple(name for name in ATTACKERS if name != "HFC deep half")), None)
-    check(lab, Defender(("as before", "squeezing"), ("PGD", "C&W", "typical")), None)
+        check(lab, Defender(attacks=tuple(name for name in ATTACKERS if name != "HFC deep layers")), None)
+    check(lab, Defender(("as they are", "image transforms"), ("PGD", "C&W", "typical distance")), None)
     assert not lab.made
 
 
@@ -408,20 +416,31 @@ def test_too_few_images_for_the_components_are_refused(tmp_path):
 # -- the figure -------------------------------------------------------------------------------------------------------
 
 
-def test_the_figure_shows_each_auc_in_its_cell_and_the_worst_in_the_last_panel(whole):
+def test_the_figure_shows_each_auc_in_its_cell_below_its_heading_and_the_worst_in_the_first_panel(whole):
     _, found = whole
     figure = draw(found.rows)
-    cells = {}
+    cells, headings = {}, {one.about: name for name, one in DEFENCES.items()}
     for trace in figure.data:
+        below = []
         for line, values in zip(trace.y, trace.z, strict=True):
+            if line in headings:
+                assert set(values) == {None}
+                below.append((headings[line], []))
+                continue
+            assert line.startswith(f"{below[-1][0]}: ")
+            below[-1][1].append(values[0])
             for column, value in zip(trace.x, values, strict=True):
                 cells[line, column] = value
-    told = {
-        (f"{r['defence']}: {r['detector']}", "worst" if r["attack"] == WORST else r["attack"]): r["auc"]
-        for r in found.rows
-    }
+        if trace is figure.data[0]:
+            assert [max(own) for _, own in below] == sorted((max(own) for _, own in below), reverse=True)
+            assert all(own == sorted(own, reverse=True) for _, own in below), "best first"
+    told = {(f"{r['defence']}: {r['detector']}", r["attack"]): r["auc"] for r in found.rows}
     assert cells == told
-    assert list(figure.data[-1].x) == ["worst"]
+    assert list(figure.data[0].x) == [WORST]
+    shown = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert shown["two-sided: MAHA"] == "MAHA" and shown[DEFENCES["two-sided"].about] == ""
+    notes = {note.y: note.text for note in figure.layout.annotations if note.yref == "y"}
+    assert notes == {heading: f"<b>{heading}</b>" for heading in headings}
     assert STUDIES["defender"].alt
 
 

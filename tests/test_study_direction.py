@@ -55,7 +55,7 @@ def test_with_two_classes_the_gradient_never_turns_to_numerical_precision(tmp_pa
     assert {row["attack"] for row in rows} == {"PGD", "PGD+HFC"} and len(rows) == 2 * (BUDGET.steps + 1)
     for row in rows:
         assert abs(row["gradient_least"] - 1) < 1e-12 and abs(row["gradient_high"] - 1) < 1e-12
-    assert "1.0000" in shows
+    assert f"keeps its direction in {network.name} (2 classes, cosine 1.00)" in shows
 
 
 def perform_on(lab: Lab, loss: str = "cross-entropy", beside: Lab | None = None):
@@ -165,7 +165,13 @@ def test_with_no_weight_hfcs_term_turns_nothing_and_both_attacks_are_the_same(tm
 def test_more_classes_stand_beside_and_no_attack_is_made_twice(tmp_path):
     two, three = lab_of(tiny_cnn(2), tmp_path), Lab(case().classifier, case().dataset, BUDGET, Store(tmp_path))
     rows, shows, shows_not = perform_on(two, "margin", three)
-    assert {row["classes"] for row in rows} == {2, 3} and "3 classes" in shows and "two classes alone" not in shows_not
+    least = min(row["gradient"] for row in rows if row["classes"] == 3)
+    assert least < 0.99 and f" and turns in {three.classifier.name} (3 classes, cosine {least:.2f})" in shows
+    assert (
+        {row["classes"] for row in rows} == {2, 3}
+        and "(3 classes, cosine " in shows
+        and "two classes alone" not in shows_not
+    )
     assert all(count == 1 for lab in (two, three) for count in lab.made.values())
     assert sum("path" in name for name in two.made) == 2
     again = [replace(lab, made=type(lab.made)(), _known={}) for lab in (two, three)]

@@ -163,7 +163,7 @@ def test_the_figure_and_the_words_say_what_the_rows_say() -> None:
             rows = [r for r in findings.rows if (r["kind"], r["score"], r["layer"]) == (kind, score, "all")]
             assert list(line.x) == [0, 40, 80] == [r["size"] for r in rows]
             assert list(line.y) == [r["auc"] for r in rows]
-        assert f"{kind} {rows_at(findings, kind)['auc']:.2f}" in findings.shows
+        assert f"{rows_at(findings, kind)['auc']:.2f} ({kind})" in findings.shows
 
 
 def rows_at(findings: Findings, kind: str) -> dict[str, float]:

@@ -47,6 +47,8 @@ class Attacker:
 
     group: str
     """Known: defences may learn from it; held out: none does; adaptive: it knows what a defence looks at."""
+    about: str
+    """For people, what it is."""
     base: str = "PGD"
     penalty: HFC | Typical | None = None
     share: float = 1.0
@@ -73,20 +75,28 @@ class Attacker:
 
 
 ATTACKERS: dict[str, Attacker] = {
-    "PGD": Attacker("known"),
-    "PGD+HFC": Attacker("known", penalty=HFC()),
-    "C&W": Attacker("held out", base="C&W"),
-    "C&W+HFC": Attacker("held out", base="C&W", penalty=HFC()),
-    "MIM+HFC": Attacker("held out", base="MIM", penalty=HFC()),
-    "HFC K 8": Attacker("held out", penalty=HFC(components=8)),
-    "HFC weight 10": Attacker("held out", penalty=HFC(weight=10.0)),
-    "HFC deep half": Attacker("held out", penalty=HFC(), deep=True),
-    "HFC eps / 2": Attacker("held out", penalty=HFC(), share=0.5),
-    "HFC eps x 2": Attacker("held out", penalty=HFC(), share=2.0),
-    "HFC free too": Attacker("adaptive", penalty=HFC(), free=True),
+    "PGD": Attacker("known", "PGD without a constraint"),
+    "PGD+HFC": Attacker("known", "PGD with HFC as published", penalty=HFC()),
+    "C&W": Attacker("held out", "the loss of Carlini and Wagner without a constraint", base="C&W"),
+    "C&W+HFC": Attacker("held out", "the same with HFC", base="C&W", penalty=HFC()),
+    "MIM+HFC": Attacker("held out", "HFC with momentum", base="MIM", penalty=HFC()),
+    "HFC K 8": Attacker("held out", "HFC with 8 components a class", penalty=HFC(components=8)),
+    "HFC weight 10": Attacker("held out", "HFC with ten times the weight", penalty=HFC(weight=10.0)),
+    "HFC deep layers": Attacker("held out", "HFC on the deeper half of the layers", penalty=HFC(), deep=True),
+    "HFC half eps": Attacker("held out", "HFC within half the eps", penalty=HFC(), share=0.5),
+    "HFC twice eps": Attacker("held out", "HFC within twice the eps", penalty=HFC(), share=2.0),
+    "HFC free statistics": Attacker(
+        "adaptive", "HFC that holds spread and maximum of each layer too", penalty=HFC(), free=True
+    ),
     # Blurring takes away less of a change that is smooth itself.
-    "TIM+HFC": Attacker("adaptive", base="TIM", penalty=HFC()),
-    "typical": Attacker("adaptive", penalty=Typical()),
-    "typical free too": Attacker("adaptive", penalty=Typical(), free=True),
+    "TIM+HFC": Attacker(
+        "adaptive", "HFC with a smooth change, which outlasts image transforms", base="TIM", penalty=HFC()
+    ),
+    "typical distance": Attacker(
+        "adaptive", "HFC that stops where clean scans lie, not at the centre", penalty=Typical()
+    ),
+    "typical + free": Attacker(
+        "adaptive", "the same, for spread and maximum of each layer too", penalty=Typical(), free=True
+    ),
 }
 """By name, group by group."""

@@ -48,6 +48,14 @@ class Components(Settings):
     )
 
 
+WORDS = {
+    "K": "K (Gaussians of a class)",
+    "weight": "HFC's weight",
+    "layers": "choice of layers",
+    "steps": "steps",
+    "eps": "eps",
+}
+"""What a factor is, in a sentence."""
 SUBSETS: dict[str, Callable[[tuple[str, ...]], tuple[str, ...]]] = {
     "all": lambda names: (),
     "shallow half": lambda names: names[: len(names) // 2],
@@ -104,9 +112,7 @@ def _trials(lab: Lab, settings: Components) -> dict[str, dict[str, tuple[HFC, At
     }
 
 
-def run(
-    lab: Lab, settings: Components, beside: Lab | None = None, progress: Progress = silent
-) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Components, beside: Lab | None = None, progress: Progress = silent) -> list[Row]:
     """A row for each factor, value and detector: success, confidence, AUC and TPR@90 with intervals, mean_tpr90.
 
     "default" tells the row that stands in every factor, made once. Detectors are trained on PGD of the same eps and steps.
@@ -125,7 +131,7 @@ def run(
             whole, by_detector = told[penalty, attack]
             start = {"factor": factor, "value": value, "default": (penalty, attack) == usual}
             rows += [start | {"detector": name} | whole | one for name, one in by_detector.items()]
-    return rows, shows(rows), shows_not(rows)
+    return rows
 
 
 def _cost(penalty: HFC, attack: Attack) -> float:
@@ -141,9 +147,8 @@ def shows(rows: list[Row]) -> str:
     most, surest = max(caught, key=lambda f: _width(caught[f])), max(reached, key=lambda f: _width(reached[f]))
     detectors = len({row["detector"] for row in rows})
     return (
-        f"The share of attacked scans caught, as the mean TPR@90 of {detectors} detectors, varies most with {most}: "
-        + "; ".join(_range_words(factor, caught[factor]) for factor in sorted(caught, key=lambda f: -_width(caught[f])))
-        + f"; success varies most with {surest}: {_range_words(surest, reached[surest])}."
+        f"Being caught depends most on {WORDS[most]}: {detectors} detectors catch {_range_words(most, caught[most], ' of the scans')} "
+        f"(mean TPR@90); reaching the target depends most on {WORDS[surest]}: {_range_words(surest, reached[surest])}."
     )
 
 
@@ -151,9 +156,9 @@ def shows_not(rows: list[Row]) -> str:
     """One sentence: what the rows leave open."""
     n, lowest = rows[0]["n"], min(rows, key=lambda row: row["success"])
     return (
-        f"It does not show settings changed together, nor other networks; with {n} judging scans a share can be off by up to "
-        f"{_half_width(rows):.2f}, scans that did not reach their target are judged too (at {lowest['factor']} "
-        f"{lowest['value']} only {lowest['success']:.0%} did), and each eps and number of steps has detectors of its own."
+        f"Settings were changed one at a time on one network, a share caught of {n} scans can be off by up to "
+        f"{_half_width(rows):.2f}, and scans that missed their target count too (at {lowest['factor']} {lowest['value']} only "
+        f"{lowest['success']:.0%} reached it)."
     )
 
 
@@ -173,12 +178,12 @@ def _width(ends: list[tuple[float, str]]) -> float:
     return ends[1][0] - ends[0][0]
 
 
-def _range_words(factor: str, ends: list[tuple[float, str]]) -> str:
+def _range_words(factor: str, ends: list[tuple[float, str]], of: str = "") -> str:
     (low, lowest), (high, highest) = ends
     return (
-        f"{low:.2f} ({factor} {lowest}) to {high:.2f} ({factor} {highest})"
+        f"{high:.0%}{of} at {factor} {highest} and {low:.0%} at {factor} {lowest}"
         if high > low
-        else f"{low:.2f} at every {factor}"
+        else f"{low:.0%}{of} at every {factor}"
     )
 
 
@@ -192,9 +197,14 @@ def draw(rows: list[Row]) -> go.Figure:
     reached: dict[str, dict[str, float]] = {}
     caught: dict[str, dict[str, float]] = {}
     means: dict[str, float] = {}
+    groups: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     said: dict[str, dict[str, dict[str, str]]] = {"Success": {}, "TPR@90": {}}
     for row in rows:
         line = f"{row['factor']} {row['value']}" + (" (default)" if row["default"] else "")
+        if line not in names:
+            groups.setdefault(WORDS.get(row["factor"]) or str(row["factor"]), []).append(line)
+            names[line] = line.removeprefix(f"{row['factor']} ")
         reached[line] = {"reached": row["success"]}
         said["Success"][line] = {"reached": _hover(line, "target reached", row, "success", row["attacked"])}
         caught.setdefault(line, {})[row["detector"]] = row["tpr90"]
@@ -204,7 +214,7 @@ def draw(rows: list[Row]) -> go.Figure:
         means[line] = row["mean_tpr90"]
     for line, mean in means.items():
         caught[line]["mean"] = mean
-    return heat_maps({"Success": reached, "TPR@90": caught}, "share", hover=said)
+    return heat_maps({"Success": reached, "TPR@90": caught}, "share", hover=said, groups=groups, names=names)
 
 
 def _hover(line: str, what: str, row: Row, key: str, count: int) -> str:

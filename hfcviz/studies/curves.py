@@ -13,6 +13,8 @@ from hfcviz.palette import COLOURS, INK, SYMBOLS, dressed
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 """For what colour does not tell apart: the first network, the second one, and so on."""
+FEW = 10
+"""Whole numbers up to which each has its tick."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ def curves(
     if at is not None:
         figure.add_hline(y=at, line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(title=x_title, zeroline=False)
+    places = [x for lines in panels.values() for line in lines for x in line.x]
+    if marks is None and places and all(x == int(x) for x in places) and max(places) - min(places) <= FEW:
+        figure.update_xaxes(dtick=1)  # there is no half a step
     if marks is not None:
         figure.update_xaxes(tickvals=list(marks), ticktext=list(marks.values()))
     figure.update_yaxes(zeroline=False, tickformat=y_format)

@@ -22,7 +22,7 @@ from hfcviz.studies.lab import Lab
 from hfcviz.studies.squeezing import LARGEST, SQUEEZES, distances
 
 MEANS, FREE, INPUTS = "means", "free statistics", "inputs"
-SQUEEZING = "squeezing"
+SQUEEZING = "image transforms"
 TAUGHT = tuple(
     name for name, one in DETECTORS.items() if one.rule in ("regression", "mean") or name in ("SVM", "KD+BU")
 )
@@ -37,7 +37,7 @@ class Defence:
     """A family of defences, one for each detector in it."""
 
     about: str
-    """For people, as part of a sentence."""
+    """For people, the heading above its detectors."""
     detectors: tuple[str, ...]
     """Those that it makes a difference to."""
     sees: str = MEANS
@@ -49,23 +49,35 @@ class Defence:
     two_sided: bool = False
     """Whether a score that is too low for a clean scan is suspicious as well."""
     joined: bool = False
-    """Whether a scan that squeezing finds suspicious is so as well."""
+    """Whether a scan that image transforms find suspicious is so as well."""
 
 
 BOTH = ("PGD", "PGD+HFC")
+UNCHANGED = "as they are"
 DEFENCES: dict[str, Defence] = {
-    "as before": Defence("the detectors as they are", tuple(DETECTORS)),
-    "two-sided": Defence("scores too low for a clean scan flagged as well", tuple(DETECTORS), two_sided=True),
-    "taught HFC": Defence("trained on HFC too", TAUGHT, taught=BOTH),
-    "free": Defence("spread and largest value of the layers in place of their means", OF_LAYERS, FREE),
-    "free two-sided": Defence("the same, two-sided", OF_LAYERS, FREE, two_sided=True),
-    "free taught HFC": Defence(
-        "the same, trained on HFC too", tuple(name for name in OF_LAYERS if name in TAUGHT), FREE, taught=BOTH
+    UNCHANGED: Defence("Detectors as they are, trained on PGD", tuple(DETECTORS)),
+    "two-sided": Defence(
+        "Two-sided: scores too low for a clean scan are flagged as well", tuple(DETECTORS), two_sided=True
     ),
-    SQUEEZING: Defence("probabilities of simplified images", SQUEEZED, INPUTS, taught=()),
-    # Conceived after a first run on the brain slices, where detectors and squeezing missed different attacks: other data test it.
-    "or squeezing": Defence(
-        "the detectors as they are, or squeezing, whichever finds more", tuple(DETECTORS), joined=True
+    "trained on HFC": Defence("Trained on PGD+HFC as well as PGD", TAUGHT, taught=BOTH),
+    "free statistics": Defence(
+        "Free statistics: spread and maximum of each layer, which HFC leaves free, in place of its mean",
+        OF_LAYERS,
+        FREE,
+    ),
+    "free statistics two-sided": Defence("Free statistics, two-sided", OF_LAYERS, FREE, two_sided=True),
+    "free statistics trained on HFC": Defence(
+        "Free statistics, trained on PGD+HFC as well as PGD",
+        tuple(name for name in OF_LAYERS if name in TAUGHT),
+        FREE,
+        taught=BOTH,
+    ),
+    SQUEEZING: Defence(
+        "Image transforms: how far probabilities move when the image is simplified", SQUEEZED, INPUTS, taught=()
+    ),
+    # Conceived after a first run on the brain slices, where detectors and transforms missed different attacks: other data test it.
+    "detector or transforms": Defence(
+        "Detector or image transforms: the more suspicious of the two", tuple(DETECTORS), joined=True
     ),
 }
 """By name."""

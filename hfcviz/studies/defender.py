@@ -20,6 +20,7 @@ from hfcviz.studies.defences import (
     INPUTS,
     MEANS,
     SQUEEZED,
+    UNCHANGED,
     Defence,
     detectors_of,
     pictures,
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 HELD_OUT, ADAPTIVE, WORST = "held out", "adaptive", "worst held out"
+PANELS = {
+    WORST: "",
+    "known": "learned from",
+    HELD_OUT: "held out (never seen)",
+    ADAPTIVE: "adaptive (knows defences)",
+}
+"""Titles of the groups of attacks, from left to right."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Defender(Settings):
 
     @property
     def chosen(self) -> dict[str, Defence]:
-        """The defences with the detectors that are chosen; squeezing has none of these and keeps its own."""
+        """The defences with the detectors that are chosen; image transforms have none of these and keep their own."""
         return {
             name: replace(
                 one,
@@ -115,8 +123,8 @@ def check(lab: Lab, settings: Defender, beside: Lab | None) -> None:
             )
 
 
-def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) -> tuple[list[Row], str, str]:
-    """Rows: one of each defence, detector and attack, then the worst held-out attack of each defence."""
+def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) -> list[Row]:
+    """Rows: the worst held-out attack of each defence, best defence first, then one of each defence, detector and attack."""
     defences = settings.chosen
     attacks = [name for name in ATTACKERS if name in settings.attacks]
     learned = {name for one in defences.values() for name in one.taught}
@@ -164,8 +172,16 @@ def run(lab: Lab, settings: Defender, beside: Lab | None, progress: Progress) ->
         best = max(row["auc"] for row in of_attack)
         for row in of_attack:
             row["best"] = row["auc"] == best
-    rows += [_worst(rows, name, detector) for name, detector in pairs]
-    return rows, _shows(rows), _shows_not(lab, tuple(defences.values()), rows)
+    for name, one in defences.items():
+        if lacking := [detector for detector in one.detectors if detector not in detectors_of(lab, one)]:
+            for row in rows:
+                row |= {"left_out": ", ".join(lacking)} if row["defence"] == name else {}
+    return ranked([_worst(rows, name, detector) for name, detector in pairs]) + rows
+
+
+def ranked(rows: list[Row]) -> list[Row]:
+    """Rows of any attack, the best AUC first; of equal ones in their own order."""
+    return sorted(rows, key=lambda row: -row["auc"])
 
 
 def _worst(rows: list[Row], defence: str, detector: str) -> Row:
@@ -182,59 +198,62 @@ def _number(row: Row) -> str:
     return f"{row['auc']:.2f} ({row['auc_low']:.2f} to {row['auc_high']:.2f})"
 
 
-def _shows(rows: list[Row]) -> str:
-    worst = [row for row in rows if row["group"] == WORST]
-    best = max(worst, key=lambda row: row["auc"])
+def shows(rows: list[Row]) -> str:
+    """One sentence: which defence holds up best on the attack that it tells worst, and what becomes of it."""
+    worst = ranked([row for row in rows if row["group"] == WORST])
+    best = worst[0]
     text = (
-        f'Of {len(worst)} defences, "{_name(best)}" does best on its worst held-out attack, {best["which"]}: AUC {_number(best)}, '
-        f"n = {best['n']}, with {best['false_clean']:.0%} of clean and {best['false_noise']:.0%} of noisy scans flagged at "
-        f"the threshold from clean validation scans, where {best['caught']:.0%} of that attack are caught"
+        f'Of {len(worst)} defences, {best["detector"]} of "{best["defence"]}" is the surest: even on the unseen attack that it tells '
+        f"worst, {best['which']}, its AUC is {_number(best)}"
     )
-    before = [row for row in worst if row["defence"] == "as before"]
-    if before and best["defence"] != "as before":
-        usual = max(before, key=lambda row: row["auc"])
-        text += f"; the best detector as it is, {usual['detector']}, comes to {_number(usual)} ({usual['which']})"
+    usual = next((row for row in worst if row["defence"] == UNCHANGED), best)
+    if usual is not best:
+        text += f", where the best unchanged detector, {usual['detector']}, comes to {usual['auc']:.2f}"
     knowing = [row for row in rows if row["group"] == ADAPTIVE and _name(row) == _name(best)]
     if knowing:
-        least = min(knowing, key=lambda row: row["auc"])
+        least = ranked(knowing)[-1]
         text += (
-            f"; against attackers who know what defences look at, it comes to {_number(least)} at the least "
-            f"({least['attack']}, which succeeds on {least['success']:.0%})"
+            f"; against attackers who know the defence it comes to {least['auc']:.2f} at the least ({least['attack']})"
         )
     return text + "."
 
 
-def _shows_not(lab: Lab, defences: tuple[Defence, ...], rows: list[Row]) -> str:
-    count = len({_name(row) for row in rows})
+def shows_not(rows: list[Row]) -> str:
+    """One sentence: what the rows leave open."""
     text = (
-        f"The best of {count} was picked by the scans that judge it, so its number is somewhat too high, and no attacker here "
-        f"minimised the score of a fitted defence itself"
+        f"The best of {len({_name(row) for row in rows})} was picked by the scans that judge it, so its AUC is somewhat too high, and "
+        "no attacker here worked against a fitted defence's own score"
     )
-    if any(row["group"] == ADAPTIVE for row in rows):
-        text += (
-            ": the adaptive ones know which statistics are looked at, on which sides, and that images may be smoothed, but "
-            "not the detectors"
-        )
-    left = [name for one in defences for name in one.detectors if name not in detectors_of(lab, one)]
+    left = dict.fromkeys(name for row in rows for name in row.get("left_out", "").split(", ") if name)
     if left:
-        names = " and ".join(dict.fromkeys(left))
-        text += f"; {names} had to be left out, since the network has no dropout"
+        text += f"; {' and '.join(left)} had to be left out, since the network has no dropout"
     return text + "."
 
 
 def draw(rows: list[Row]) -> go.Figure:
-    """AUC of every defence (lines) on every attack (columns), a panel for each group; the worst held-out attack last."""
+    """AUC of every defence (lines) on every attack (columns), a panel for each group of attacks, the worst held-out attack
+    first; below their headings the best defences come first, and so do the headings.
+    """
+    groups: dict[str, list[str]] = {}
+    for row in ranked([row for row in rows if row["group"] == WORST]):
+        groups.setdefault(_heading(row), []).append(_name(row))
     panels: dict[str, dict[str, dict[str, float]]] = {}
     hover: dict[str, dict[str, dict[str, str]]] = {}
-    for row in rows:
-        group, line, column = row["group"], _name(row), row["attack"]
-        group = "" if group == WORST else group
-        column = "worst" if group == "" else column
-        panels.setdefault(group, {}).setdefault(line, {})[column] = row["auc"]
-        hover.setdefault(group, {}).setdefault(line, {})[column] = (
-            f"{line}<br>{row.get('which', row['attack'])}: AUC {_number(row)}, TPR@90 {row['tpr90']:.2f}<br>"
-            f"flagged: {row['caught']:.0%}, of clean {row['false_clean']:.0%}, of noise {row['false_noise']:.0%}<br>"
-            f"the attack succeeds on {row['success']:.0%}; n = {row['n']}"
-        )
-    lines = len({_name(row) for row in rows})
-    return heat_maps(panels, "AUC", hover=hover, height=170 + 20 * lines)
+    for group, title in PANELS.items():
+        for row in (row for row in rows if row["group"] == group):
+            line, column, attack = _name(row), row["attack"], row.get("which", row["attack"])
+            panels.setdefault(title, {}).setdefault(line, {})[column] = row["auc"]
+            about = f" ({ATTACKERS[attack].about})" if attack in ATTACKERS else ""
+            hover.setdefault(title, {}).setdefault(line, {})[column] = (
+                f"{row['detector']}: {_heading(row)}<br>on {attack}{about}<br>AUC {_number(row)}, TPR@90 {row['tpr90']:.2f}<br>"
+                f"flagged: {row['caught']:.0%}, of clean {row['false_clean']:.0%}, of noise {row['false_noise']:.0%}<br>"
+                f"the attack succeeds on {row['success']:.0%}; n = {row['n']}"
+            )
+    height = 180 + 19 * sum(1 + len(own) for own in groups.values())
+    names = {_name(row): row["detector"] for row in rows}
+    return heat_maps(panels, "AUC", hover=hover, groups=groups, names=names, height=height)
+
+
+def _heading(row: Row) -> str:
+    name = str(row["defence"])
+    return DEFENCES[name].about if name in DEFENCES else name

@@ -39,6 +39,8 @@ MEASURED = {
 penultimate feature; of the way the feature has gone with steepest descent at the first step.
 """
 ROLES = {"PGD": "attack", "PGD+HFC": "hidden"}
+STRAIGHT = 0.995
+"""Mean cosine from which a direction is said to be kept: what rounds to 1.00."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def check(lab: Lab, settings: Direction, beside: Lab | None) -> None:
         )
 
 
-def run(lab: Lab, settings: Direction, beside: Lab | None, progress: Progress) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Direction, beside: Lab | None, progress: Progress) -> list[Row]:
     """A row for each network, attack and step: means over scans of the cosines in MEASURED, which lie between -1 and 1, with
     intervals. What is not defined is left out: a displacement before the first step, HFC's term where there is none. `moved` is the mean
     length of the displacement as a share of the feature's own; `at_target` the share of scans whose target is reached.
@@ -92,7 +94,7 @@ def run(lab: Lab, settings: Direction, beside: Lab | None, progress: Progress) -
         for name in ROLES:
             part = share(f"{place} {name}", f"{one.classifier.name}, {name}: ")
             rows += _rows(one, settings, name, part)
-    return rows, _shows(rows), _shows_not(rows)
+    return rows
 
 
 def _rows(lab: Lab, settings: Direction, name: str, progress: Progress) -> list[Row]:
@@ -248,30 +250,27 @@ def draw(rows: list[Row]) -> go.Figure:
     return curves(panels, "step", "cosine with the first step", y_range=(min(lowest, 0) - 0.05, 1.05), at=0)
 
 
-def _shows(rows: list[Row]) -> str:
-    networks = []
+def shows(rows: list[Row]) -> str:
+    """One sentence: in which network the loss's pull turns, and how far the feature follows it."""
+    pulls, follows = [], []
     for network in dict.fromkeys(row["network"] for row in rows):
-        ends = {name: [r for r in rows if r["network"] == network and r["attack"] == name][-1] for name in ROLES}
-        one = next(iter(ends.values()))
-        said = " and ".join(f"{last['gradient']:.4f} under {name}" for name, last in ends.items())
-        words = f"in {network} ({one['classes']} classes, {one['n']} scans) the loss's gradient {said}"
-        turned = [last for last in ends.values() if "with_term" in last]
-        words += "".join(f", with HFC's term {_with_interval(last, 'with_term')}" for last in turned)
-        gone = [_with_interval(last, "displacement") for last in ends.values() if "displacement" in last]
-        networks.append(words + (f"; the feature's own way {' and '.join(gone)}" if gone else ""))
-    return f"Cosine with the first step's direction after {rows[-1]['step']} steps: {'; '.join(networks)}."
+        own = [row for row in rows if row["network"] == network]
+        least, last = min(row["gradient"] for row in own), max(row["step"] for row in own)
+        way = "keeps its direction" if least >= STRAIGHT else "turns"
+        pulls.append(f"{way} in {network} ({own[0]['classes']} classes, cosine {least:.2f})")
+        gone = [row for row in own if row["step"] == last and "displacement" in row]
+        if gone:
+            ends = " and ".join(f"{row['displacement']:.2f} ({row['attack']})" for row in gone)
+            follows.append(f"{ends} in {network}")
+    moved = f"; the feature itself goes that way with a cosine of {', '.join(follows)}" if follows else ""
+    return f"The loss's pull on the feature {' and '.join(pulls)}{moved}."
 
 
-def _with_interval(row: Row, what: str) -> str:
-    return f"{row[what]:.2f} ({row[f'{what}_low']:.2f} to {row[f'{what}_high']:.2f})"
-
-
-def _shows_not(rows: list[Row]) -> str:
-    """What a reader must not conclude."""
+def shows_not(rows: list[Row]) -> str:
+    """One sentence: what a reader must not conclude."""
     many = any(row["classes"] > 2 for row in rows)
     return (
-        "A gradient that never turns says which way the loss pulls the feature, not that the feature can go there, nor that a "
-        "detector sees it: pixels within eps and the layers before decide that, and HFC's terms on those layers are not among "
-        "these gradients"
-        + ("." if many else ", and with two classes alone nothing is said of more, where the gradient may turn.")
+        "Where the loss pulls is not where the feature can go, which pixels and eps decide, nor what a detector sees; HFC's terms on "
+        "earlier layers are not part of these gradients"
+        + ("." if many else ", and with two classes alone nothing is said of more, where the pull may turn.")
     )

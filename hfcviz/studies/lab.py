@@ -120,14 +120,14 @@ class Lab:
         key = digest(self.base, what, parts)
         if key in self._known:
             return dict(self._known[key])
-        found = self.store.get(key)
+        found, on_disk = self.store.get(key), True
         if found is None:
             self.made[f"{what} {key[:12]}"] += 1
             arrays = make()
-            self.store.put(key, arrays, {"what": what})
+            on_disk = self.store.put(key, arrays, {"what": what})
         else:
             arrays = found[0]
-        if what != "images":  # they are large, and asked for once or twice
+        if what != "images" or not on_disk:  # images are large, and asked for once or twice
             self._known[key] = arrays
         return arrays
 
@@ -242,14 +242,21 @@ class Lab:
         self, what: str, parts: Any, make: Callable[[], Tensor], passes: int, progress: Progress, images: Any
     ) -> Version:
         def work() -> Arrays:
-            kept = None if images is None else self.store.get(digest(self.base, *images))
-            x = make() if kept is None else torch.from_numpy(kept[0]["x"])
+            x = make() if images is None else self._kept_images(images, make)
             seen = extract(self.classifier, x, dropout_passes=passes, seed=self.budget.seed)
             linf = (x - self.chosen().x).flatten(1).abs().amax(1).numpy()
             return seen.to_arrays("seen") | {"linf": linf}
 
         arrays = self.kept(what, [self._who, parts], work)
         return Version(Activations.from_arrays(arrays, "seen"), arrays["linf"])
+
+    def _kept_images(self, parts: Any, make: Callable[[], Tensor]) -> Tensor:
+        """Those that `images` has kept, in memory or in the store; else new ones, which are not kept."""
+        key = digest(self.base, *parts)
+        if key in self._known:
+            return torch.from_numpy(self._known[key]["x"])
+        found = self.store.get(key)
+        return make() if found is None else torch.from_numpy(found[0]["x"])
 
     def fitted(self, penalty: PenaltySettings, progress: Progress = silent) -> Penalty:
         """A penalty fitted on the clean training images. Mixtures of HFC are fitted once for all weights and layers."""

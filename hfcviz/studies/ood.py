@@ -214,7 +214,7 @@ def scores_of(fitted: FittedHFC, seen: Activations) -> dict[tuple[str, str], np.
     return found
 
 
-def run(lab: Lab, settings: Ood, beside: Lab | None = None, progress: Progress = silent) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Ood, beside: Lab | None = None, progress: Progress = silent) -> list[Row]:
     """Rows: one for each kind, size, score and layer, with the AUC of changed against clean scans.
 
     No detector is trained here, and mixtures know training images only, so all chosen scans judge. Size 0 is made, extracted
@@ -240,7 +240,7 @@ def run(lab: Lab, settings: Ood, beside: Lab | None = None, progress: Progress =
         }
         for (score, layer), values in scores_of(fitted, now).items():
             rows.append(about | {"score": score, "layer": layer} | separation(clean[score, layer], values))
-    return rows, shows(rows), shows_not(rows)
+    return rows
 
 
 def _mean(values: np.ndarray) -> float:
@@ -259,27 +259,25 @@ def _best_layer(rows: list[Row], kind: str, size: float) -> Row:
 
 def shows(rows: list[Row]) -> str:
     """One sentence, of the rows alone: AUCs at the largest size, and the smallest size that is told from clean scans."""
-    told, largest = [], max(row["size"] for row in rows)
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        (own,) = _of(rows, kind=kind, size=largest, score="distance", layer="all")
-        (confidence,) = _of(rows, kind=kind, size=largest, score="confidence")
-        layer = _best_layer(rows, kind, largest)
-        seen_at = [r["size"] for r in _of(rows, kind=kind, score="distance", layer="all") if r["auc_low"] > 0.5]
-        least = f"first surely above chance at {min(seen_at):g} %" if seen_at else "at no size surely above chance"
-        told.append(
-            f"{kind} {own['auc']:.2f} [{own['auc_low']:.2f} to {own['auc_high']:.2f}] ({least}; best layer {layer['layer']}, "
-            f"{layer['auc']:.2f}; confidence {confidence['auc']:.2f})"
-        )
-    return f"AUC of the constraint's own score, clean against changed scans, at {largest:g} % of the side: {', '.join(told)}."
+    largest = max(row["size"] for row in rows)
+    own = sorted(_of(rows, size=largest, score="distance", layer="all"), key=lambda row: -row["auc"])
+    told, sizes = [f"{row['auc']:.2f} ({row['kind']})" for row in own], []
+    for row in own:
+        sure = [r["size"] for r in _of(rows, kind=row["kind"], score="distance", layer="all") if r["auc_low"] > 0.5]
+        sizes.append(f"{min(sure):g} %" if sure else "no size")
+    guesses = [row["auc"] for row in _of(rows, size=largest, score="confidence")]
+    return (
+        f"A change of {largest:g} % of the image's side is told by HFC's own score with an AUC of {', '.join(told)}, better than chance "
+        f"from {', '.join(sizes)} on, and by the network's confidence with {min(guesses):.2f} to {max(guesses):.2f}."
+    )
 
 
 def shows_not(rows: list[Row]) -> str:
     """One sentence on how far the numbers reach."""
     misled = max(row["misled"] for row in rows)
     return (
-        f"The changes are simulated on {rows[0]['n']} scans and are neither real artefacts nor real disease; the score asks how far "
-        f"a scan lies from clean ones of the class that the network sees, which for up to {misled:.0%} of the changed scans is "
-        "not the true one, so a change that makes a scan look like another class is not told by it."
+        f"The changes are simulated on {rows[0]['n']} scans, no real artefacts or disease, and the score asks how far a scan lies from "
+        f"the class that the network sees, which is a wrong one for up to {misled:.0%} of the changed scans."
     )
 
 

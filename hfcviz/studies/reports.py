@@ -14,6 +14,46 @@ from hfcviz.studies.findings import Findings, Row
 from hfcviz.studies.lab import Budget
 
 ENDS = ("_low", "_high")
+HEADS = {
+    "attacked": "attacked scans",
+    "at_target": "target reached",
+    "auc": "AUC",
+    "auc_reached": "AUC where the target is reached",
+    "area": "share of pixels changed",
+    "backward_passes": "backward passes a step",
+    "best": "best on this attack",
+    "caught": "flagged",
+    "change": "relative change",
+    "clean": "mean activation of clean scans",
+    "confidence": "probability of the target",
+    "depth": "depth (1 = last layer)",
+    "displacement": "cosine of the feature's way",
+    "displacement_least": "least of the feature's way",
+    "false_clean": "clean scans flagged",
+    "false_noise": "noisy scans flagged",
+    "gradient": "cosine of the loss's pull",
+    "gradient_least": "least of the loss's pull",
+    "itself": "made on the judging network",
+    "linf_255": "largest change (/255)",
+    "mean_tpr90": "mean TPR@90",
+    "misled": "seen as another class",
+    "moved": "length of the feature's way",
+    "on_source": "target reached where made",
+    "reached": "judged scans at target",
+    "scans": "scans of both networks",
+    "score": "whose score",
+    "size": "size (% of the side)",
+    "success": "target reached",
+    "target": "target reached",
+    "tpr90": "TPR@90",
+    "two_sided": "two-sided AUC",
+    "way": "driven",
+    "which": "worst attack",
+    "with_term": "cosine with HFC's pull added",
+    "with_term_least": "least with HFC's pull added",
+    "wrong": "any wrong class",
+}
+"""What columns are called in a table for people; others are called as in the rows, and so are all in a CSV."""
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -31,10 +71,13 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 
 
 def lines(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """The table in words: numbers in four digits, and "value (low to high)" where a value has its interval."""
+    """The table in words: their heads, numbers in three digits, and "value (low to high)" where a value has its interval."""
     names = columns_of(rows)
     ends = {name + end for name in names for end in ENDS if name + ENDS[0] in names and name + ENDS[1] in names}
-    return [{name.replace("_", " "): _cell(row, name) for name in names if name not in ends} for row in rows]
+    return [
+        {HEADS.get(name, name.replace("_", " ")): _cell(row, name) for name in names if name not in ends}
+        for row in rows
+    ]
 
 
 def _cell(row: Row, name: str) -> str:
@@ -48,7 +91,7 @@ def _word(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def as_markdown(found: Findings) -> str:

@@ -23,7 +23,7 @@ SIDE = 3
 """Pixels along each axis of which the median is taken."""
 SIGMA = 1.0
 """Width of the Gaussian in pixels."""
-LARGEST = "largest"
+LARGEST = "largest of three"
 """The score of all of them together."""
 
 
@@ -47,7 +47,7 @@ def blurred(x: Tensor) -> Tensor:
     return torch.from_numpy(smooth).clamp(0, 1)
 
 
-SQUEEZES: dict[str, Callable[[Tensor], Tensor]] = {"levels": fewer_levels, "median": median, "Gaussian": blurred}
+SQUEEZES: dict[str, Callable[[Tensor], Tensor]] = {"16 grey levels": fewer_levels, "median": median, "blur": blurred}
 """By name."""
 
 

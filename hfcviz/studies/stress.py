@@ -79,7 +79,7 @@ def check(lab: Lab, settings: Stress, beside: Lab | None) -> None:
         )
 
 
-def run(lab: Lab, settings: Stress, beside: Lab | None, progress: Progress) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Stress, beside: Lab | None, progress: Progress) -> list[Row]:
     """A row for each network, layer and way (up, down, and noise of the same size): `change`, the mean over scans of
     (m' - m) / max(|m|, FLOOR * mean |m| of the training images) with its interval, m and m' being the layer's mean
     activation before and after; depth in (0, 1]. A layer that is 0 on all training images has no row.
@@ -91,7 +91,7 @@ def run(lab: Lab, settings: Stress, beside: Lab | None, progress: Progress) -> t
         raise InputError(
             f"The study stress found no layer of {lab.classifier.name} active on its images: choose another."
         )
-    return rows, _shows(rows), _shows_not(rows)
+    return rows
 
 
 def _rows(lab: Lab, settings: Stress, progress: Progress) -> list[Row]:
@@ -163,20 +163,19 @@ def draw(rows: list[Row]) -> go.Figure:
     )
 
 
-def _shows(rows: list[Row]) -> str:
+def shows(rows: list[Row]) -> str:
+    """One sentence: how far the first and the last layer are driven, and which of two networks gives way more."""
     labels, said = _labels(rows), []
     for label in labels:
         up, down = (_of(rows, label, way) for way in DRIVES)
-        ways = [
-            f"{way} by {_words(own[0])} at {own[0]['layer']} and {_words(own[-1])} at {own[-1]['layer']}"
-            for way, own in zip(DRIVES, (up, down), strict=True)
-        ]
-        said.append(f"in {label} ({up[0]['n']} scans) {', '.join(ways)}")
-    text = f"Within eps, attacks drive a layer's mean activation {'; '.join(said)}"
-    if len(labels) > 1:
-        text += (
-            f"; {labels[0]} changes more in {' and in '.join(_more(rows, labels[0], labels[1], way) for way in DRIVES)}"
+        first, last = (f"{up[at]['change']:+.0%} or {down[at]['change']:+.0%}" for at in (0, -1))
+        said.append(
+            f"of {label} by {first} in its first layer, {up[0]['layer']}, and {last} in its last, {up[-1]['layer']}"
         )
+    text = f"Within eps, an attack can change the mean activation {'; '.join(said)}"
+    if len(labels) > 1:
+        more = " and ".join(_more(rows, labels[0], labels[1], way) for way in DRIVES)
+        text += f"; the first network changes more in {more}"
     return text + "."
 
 
@@ -187,18 +186,13 @@ def _more(rows: list[Row], one: str, other: str, way: str) -> str:
     return f"{sum(changes[0][name] > changes[1][name] for name in both)} of {len(both)} layers when driven {way}"
 
 
-def _words(row: Row) -> str:
-    return f"{row['change']:+.0%} ({row['change_low']:+.0%} to {row['change_high']:+.0%})"
-
-
-def _shows_not(rows: list[Row]) -> str:
-    labels = _labels(rows)
+def shows_not(rows: list[Row]) -> str:
+    """One sentence: what a reader must not conclude."""
     return (
-        "Each layer is driven by an attack of its own that wants nothing else, so this is not what an attack on the prediction does"
+        "This is how far each layer can be driven by an attack that wants nothing else, not what an attack on the prediction does"
         + (
-            "; two networks on two sets differ in more than medical or natural images (number of classes, contrast, what was learned), "
-            "and one pair does not tell which of it matters."
-            if len(labels) > 1
-            else ", and without a second network on natural images nothing is said of what is special to medical ones."
+            "; one pair of networks does not tell whether images, classes or training make the difference."
+            if len(_labels(rows)) > 1
+            else ", and without a network of natural images beside it nothing is said of what is special to medical ones."
         )
     )

@@ -124,7 +124,7 @@ def brought_over(change: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.interpolate(change, size=grid, mode=("bilinear", "trilinear")[len(grid) - 2])
 
 
-def run(lab: Lab, settings: Transfer, beside: Lab | None, progress: Progress = silent) -> tuple[list[Row], str, str]:
+def run(lab: Lab, settings: Transfer, beside: Lab | None, progress: Progress = silent) -> list[Row]:
     """Rows: one for each place where examples are made, attack and detector, and one for noise.
 
     A row holds what success (target, wrong and on_source, of all scans that both networks classify correctly) and how the
@@ -159,7 +159,7 @@ def run(lab: Lab, settings: Transfer, beside: Lab | None, progress: Progress = s
     noise = lab.noise(lab.budget.eps)
     noise = Version(noise.seen.take(common), noise.linf[common])
     rows.append({"made_on": "", "itself": False, "attack": NOISE} | _success(lab, noise, common, None))
-    return rows, shows(rows), shows_not(rows)
+    return rows
 
 
 Scores = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -253,23 +253,23 @@ def _best(rows: list[Row]) -> Row:
 
 def shows(rows: list[Row]) -> str:
     """One sentence, of the rows alone: success and the best detector, carried over and made on the network itself."""
-    noise = next(row for row in rows if row["attack"] == NOISE)
-    told = []
-    for name in dict.fromkeys(row["attack"] for row in rows if row is not noise):
-        there, here = (
-            [row for row in rows if row["attack"] == name and row["itself"] is itself] for itself in (False, True)
-        )
-        a, b = _best(there), _best(here)
-        told.append(
-            f"{name} reaches its target in {_share(there[0], 'target')} (made on the network itself: "
-            f"{_share(here[0], 'target')}) and is told best by {a['detector']} with a two-sided AUC of {a['two_sided']:.2f} "
-            f"({b['detector']}, {b['two_sided']:.2f})"
-        )
-    source = next(row["made_on"] for row in rows if not row["itself"] and row["made_on"])
+    attacks = list(dict.fromkeys(row["attack"] for row in rows if "detector" in row))
+    own, away = (
+        {name: [row for row in rows if row["attack"] == name and row["itself"] is itself] for name in attacks}
+        for itself in (True, False)
+    )
+
+    def reached(of: dict[str, list[Row]]) -> str:
+        return " and ".join(f"{of[name][0]['target']:.0%}" for name in attacks)
+
+    def best(of: dict[str, list[Row]]) -> str:
+        return " and ".join(f"{_best(of[name])['two_sided']:.2f}" for name in attacks)
+
+    first, second = own[attacks[0]][0]["made_on"], away[attacks[0]][0]["made_on"]
     return (
-        f"Of {noise['scans']} scans that both networks classify correctly, made on {source}, "
-        + ", and ".join(told)
-        + f"; noise of the same size changes {_share(noise, 'wrong')}."
+        f"Made on {second}, {' and '.join(attacks)} reach their target on {first} in {reached(away)} of "
+        f"{own[attacks[0]][0]['scans']} scans (made on {first} itself: {reached(own)}), and the best detector tells them from clean and "
+        f"noisy scans with a two-sided AUC of {best(away)} ({best(own)})."
     )
 
 
@@ -280,11 +280,9 @@ def _share(row: Row, name: str) -> str:
 def shows_not(rows: list[Row]) -> str:
     """One sentence on how far the numbers reach."""
     judged = next(row for row in rows if "detector" in row)
-    largest = max(row["linf_255"] for row in rows if row["made_on"] and not row["itself"])
     return (
-        f"It is one pair of networks and one eps, judged on {judged['n']} scans; a change made on another grid is interpolated, "
-        f"so eps holds at most (the largest change here is {largest:.2f}/255), and examples that do not reach the target count "
-        "as attacks too, so an AUC near 0.5 may mean a harmless example as well as a hidden one."
+        f"It is one pair of networks at one eps, judged on {judged['n']} scans, and examples that miss their target count as attacks too, "
+        "so an AUC near 0.5 may mean a harmless example as well as a hidden one."
     )
 
 

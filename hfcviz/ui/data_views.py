@@ -74,7 +74,10 @@ def gallery(bundle: Bundle) -> None:
         if pages > 1
         else 1
     )
-    st.caption(f"{len(rows)} scans. {data.about}")
+    st.caption(
+        f"{len(rows)} scans. The button below a scan names its class and opens it on the Explore page; *mark* marks it in all figures "
+        f"of the Explore and Cohort pages. {data.about}"
+    )
     if bundle.source is None and st.button(
         "Load another data set", icon=":material/folder_open:", help="Let go of these images and name another place."
     ):
@@ -87,7 +90,12 @@ def gallery(bundle: Bundle) -> None:
                 continue
             with st.container(width=140, gap="small"):
                 st.image(state.thumbnail(scan.x), width="stretch", alt=f"{scan.name}, {scan.label}")
-                if st.button(f"{scan.label}", key=f"use.{scan.name}", help=f"Use {scan.name}", width="stretch"):
+                if st.button(
+                    f"{scan.label}",
+                    key=f"use.{scan.name}",
+                    help=f"Attack {scan.name} on the Explore page.",
+                    width="stretch",
+                ):
                     state.use(scan)
                 linked.tick(scan.name, "gallery")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
 
-from hfcviz.settings import Option, Settings, options
+from hfcviz.settings import InputError, Option, Settings, options
 
 T = TypeVar("T", bound=Settings)
 
@@ -29,7 +30,18 @@ def settings_form(settings: T, key: str, names: Mapping[str, Sequence[str]] | No
         with st.expander("More settings"):
             for one in rare:
                 values[one.name] = _widget(one, getattr(settings, one.name), key, (names or {}).get(one.name, ()))
-    return settings.replace(**values)
+    try:
+        return settings.replace(**values)
+    except InputError as error:
+        raise in_labels(error, type(settings)) from error
+
+
+def in_labels(error: InputError, *classes: type[Settings]) -> InputError:
+    """The same sentence with what a form calls a field, "Scans", where code calls it Budget.scans."""
+    text = str(error)
+    for one in (option for cls in classes for option in options(cls)):
+        text = re.sub(rf"\b{one.owner}\.{one.name}\b", one.label, text)
+    return InputError(text)
 
 
 def _widget(option: Option, value: Any, key: str, names: Sequence[str]) -> Any:

@@ -110,7 +110,7 @@ def tick(scan: str, place: str) -> None:
     """A box below a thumbnail."""
     name = f"tick.{place}.{scan}"
     st.checkbox(
-        "selected",
+        "mark",
         value=scan in chosen(),
         key=key(name),
         on_change=toggle,

@@ -9,6 +9,7 @@ import streamlit as st
 
 from hfcviz import jobs
 from hfcviz.bundle import Bundle
+from hfcviz.datasets import Dataset
 from hfcviz.models import MODELS, load_model
 from hfcviz.settings import InputError, Progress, Settings
 from hfcviz.store import digest
@@ -17,8 +18,8 @@ from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.opening import bundle_of, open_lab, usual_eps
 from hfcviz.ui import state
-from hfcviz.ui.forms import settings_form
-from hfcviz.ui.study_views import no_images, published
+from hfcviz.ui.forms import in_labels, settings_form
+from hfcviz.ui.study_views import is_published, no_images
 
 NONE, OWN = "none", "one of your own"
 """Choices of a second network beside the bundled ones."""
@@ -56,7 +57,7 @@ def run_form(bundle: Bundle, name: str, found: Findings | None) -> None:
             )
             own = (bundle.name, name) in st.session_state.studies
             if own and st.button(
-                "Back to the published run" if published(bundle, name) is not None else "Put this run away",
+                "Back to the published run" if is_published(bundle, name) else "Put this run away",
                 key=f"study.back.{name}",
                 disabled=running,
                 help="What was computed stays on disk: the same settings are soon there again.",
@@ -89,11 +90,12 @@ def _same(found: Findings, budget: Budget, settings: Settings) -> bool:
 
 
 def _second(bundle: Bundle, name: str) -> tuple[str, str]:
-    """(model, data set) of the second network, the set empty for the first one's; ALONE where none is chosen."""
-    known = {model: where for model in MODELS if (where := _data_of(model, bundle)) is not None}
+    """(model, data set) of the second network, the set empty where the model is bundled or looks at the first one's images;
+    ALONE where none is chosen.
+    """
     choice = st.selectbox(
         "Second network",
-        [NONE, *known, OWN],
+        [NONE, *(model for model in MODELS if MODELS[model] != bundle.folder), OWN],
         key=f"study.beside.{name}.{bundle.name}",
         help=catalogue.STUDIES[name].beside,
         persist_state="session",
@@ -101,7 +103,13 @@ def _second(bundle: Bundle, name: str) -> tuple[str, str]:
     if choice == NONE or choice is None:
         return ALONE
     if choice != OWN:
-        return choice, known[choice]
+        other = bundle_of(choice)
+        if other is not None and _images_of(other) is None:
+            raise InputError(
+                f"{choice} needs the labelled images of {other.title}, which are not here: load them on the Data & model page, or choose "
+                f"another network."
+            )
+        return choice, ""
     model = st.text_input(
         "Folder of the model",
         key=f"study.beside_model.{name}",
@@ -118,14 +126,12 @@ def _second(bundle: Bundle, name: str) -> tuple[str, str]:
     return model.strip(), data.strip()
 
 
-def _data_of(model: str, bundle: Bundle) -> str | None:
-    """The data set of a bundled model, empty for that of the first network; None where its images are not here."""
-    other = bundle_of(model)
-    if other is bundle or MODELS[model] == bundle.folder:
-        return None
-    if other is None:
-        return ""
-    return other.source
+def _images_of(other: Bundle) -> Callable[[], Dataset] | None:
+    """How to get the labelled images of another task: those that this session has loaded, else its own; None without any."""
+    loaded: Dataset | None = st.session_state.images.get(other.name)
+    if loaded is not None:
+        return lambda: loaded
+    return None if other.source is None else lambda: other.dataset
 
 
 def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second: tuple[str, str]) -> None:
@@ -136,11 +142,11 @@ def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second
     try:
         with st.spinner("Checking ..."):
             lab = Lab(bundle.classifier, dataset, budget, store)
+            beside = None if second == ALONE or second[1] else _beside(second[0], lab)
             if not second[1]:
-                beside = None if second == ALONE else _on_same_images(second[0], lab)
                 catalogue.check(name, lab, settings, beside)
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(str(in_labels(error, type(settings), Budget)), icon=":material/error:")
         return
 
     def work(progress: Progress) -> Findings:
@@ -148,9 +154,15 @@ def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second
         return catalogue.perform(name, lab, settings, other, progress=progress)
 
     st.session_state.study_job = jobs.submit(work, f"{catalogue.STUDIES[name].title}")
+    st.session_state.study_ran = bundle.name, name
     st.rerun()
 
 
-def _on_same_images(model: str, lab: Lab) -> Lab:
+def _beside(model: str, lab: Lab) -> Lab:
+    """The second network: a task's own on the images of its task, any other on those of the first."""
+    other = bundle_of(model) if model in MODELS else None
+    images = None if other is None else _images_of(other)
+    if other is not None and images is not None:
+        return Lab(other.classifier, images(), lab.budget, lab.store)
     classifier = load_model(model)
     return Lab(classifier, lab.dataset.fitted(classifier.input_shape), lab.budget, lab.store)

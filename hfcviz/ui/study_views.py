@@ -54,16 +54,21 @@ def collect(bundle: Bundle) -> None:
 def shown(bundle: Bundle, name: str) -> Findings | None:
     """The run of this session, else the published one, else None. A damaged file is said in the page's place of results."""
     own: Findings | None = st.session_state.studies.get((bundle.name, name))
-    return own or published(bundle, name)
-
-
-def published(bundle: Bundle, name: str) -> Findings | None:
-    """The published findings; None where there are none, or they are damaged, which is then said."""
+    if own is not None:
+        return own
     try:
         return _read(bundle.name, name)
     except InputError as error:
         st.error(str(error), icon=":material/error:")
         return None
+
+
+def is_published(bundle: Bundle, name: str) -> bool:
+    """Whether there are published findings to go back to."""
+    try:
+        return _read(bundle.name, name) is not None
+    except InputError:
+        return False
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -99,6 +104,7 @@ def findings(found: Findings, name: str) -> None:
     except InputError as error:
         st.error(str(error), icon=":material/error:")
     else:
+        st.caption(study.reading)
         chart(figure, f"study-{name}", study.alt, content=lambda: _content(found))
     _table(found, name)
     st.subheader("How it was made")
@@ -157,7 +163,8 @@ def no_images(bundle: Bundle) -> None:
 
 def strip(bundle: Bundle, name: str, found: Findings | None) -> None:
     """What runs, how it ended, or where the findings come from: of one height, so that what is below stays where it is."""
-    message = st.session_state.study_job_message
+    ran = st.session_state.get("study_ran") == (bundle.name, name)
+    message = st.session_state.study_job_message if ran else None
     with st.container(key="strip_study"):
         if st.session_state.study_job is not None:
             watch(st.session_state.study_job, "study_job")

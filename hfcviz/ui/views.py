@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -108,7 +109,7 @@ def detector_table(outcome: Outcome) -> None:
     for name, scores in outcome.scores.items():
         row = {
             "detector": name,
-            "looks at": (type(DETECTORS[name]).__doc__ or "").split("\n")[0],
+            "looks at": re.split("[:,]", type(DETECTORS[name]).__doc__ or "")[0],
             "threshold": outcome.thresholds[name],
         }
         for role in outcome.roles:
@@ -127,7 +128,7 @@ def detector_table(outcome: Outcome) -> None:
         styled.format({"threshold": "{:.4g}"}),
         hide_index=True,
         alt="Detector scores, thresholds and verdicts",
-        column_config={"looks at": st.column_config.TextColumn(width="medium")},
+        column_config={"looks at": st.column_config.TextColumn(width=420)},
     )
     st.caption(
         "A version is caught when its score lies above the threshold; each threshold is the 90 % quantile of clean "

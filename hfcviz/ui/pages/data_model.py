@@ -7,7 +7,7 @@ from hfcviz.ui import data_views, state, upload
 st.title("Data & model")
 st.markdown(
     "Choose the task, and the scan that the Explore page attacks: a test scan that the detectors have never seen, or a "
-    "file of your own. Below, the checks say what would make the numbers untrustworthy."
+    "file of your own. The third tab has the network, and checks of what would make its numbers untrustworthy."
 )
 data_views.task()
 bundle = state.bundle()
