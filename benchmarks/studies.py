@@ -61,7 +61,8 @@ def main() -> int:
             }
             print(
                 f"{turn}: {seconds:.0f} s for {options.scans} scans; {store.hits} of {asked} pieces were in the store "
-                f"({store.hits / asked:.0%}), {attacks} attacks made, {twice} pieces made twice"
+                f"({store.hits / asked:.0%}), {attacks} attacks made, {twice} pieces made twice",
+                flush=True,
             )
             if (turn == "fresh" and seconds > LIMIT) or (turn == "again" and attacks) or twice:
                 found["missed"] = True

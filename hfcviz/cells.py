@@ -82,17 +82,7 @@ def cohort_of(
     if carried is not None:
         cells["hidden"] = made("hidden", by(carried), f"{name} HFC {eps * 255:.10g}")
     ids = tuple(test.ids[row] for row in clean.rows)
-    recipe = {
-        "dataset": task.dataset.name,
-        "model": task.classifier.name,
-        "weights": task.classifier.digest,
-        "attack_name": name,
-        "attack": attack.as_dict() | {"step_size": attack.step},
-        "penalty": task.protocol.constraint.as_dict() if carried else None,
-        "seed": task.protocol.seed,
-        "test_scans": clean.counts["test_images"],
-        "correct": clean.counts["correct"],
-    }
+    counts = {"test_scans": clean.counts["test_images"], "correct": clean.counts["correct"]}
     return Reference(
         train=clean.train,
         train_labels=clean.train_labels,
@@ -102,9 +92,25 @@ def cohort_of(
         labels=test.y[clean.rows],
         targets=targets,
         trains=training_part(np.array(patients_of(test.ids))[clean.rows], task.protocol.seed),
-        recipe=recipe,
+        recipe=recipe_of(task, name, eps) | counts,
         linf={role: linf for role, (_, linf) in cells.items()},
     )
+
+
+def recipe_of(task: Task, name: str, eps: float) -> dict[str, Any]:
+    """All that the cohort of one attack and eps depends on; when it is made, the numbers of test scans are added."""
+    attack, protocol = task.protocol.attack(name, eps), task.protocol
+    return {
+        "dataset": task.dataset.name,
+        "dataset_sha256": task.dataset.sha256,
+        "model": task.classifier.name,
+        "weights": task.classifier.digest,
+        "attack_name": name,
+        "attack": attack.as_dict() | {"step_size": attack.step},
+        "penalty": protocol.constraint.as_dict() if "HFC" in protocol.penalties else None,
+        "seed": protocol.seed,
+        "protocol": protocol.as_dict(),
+    }
 
 
 def _attacked(

@@ -52,6 +52,11 @@ def declare(command: argparse.ArgumentParser) -> None:
         "--layers", metavar="NAME,NAME", help="layers of the scatters; default: the last, of the montage too"
     )
     command.add_argument("--methods", metavar="NAME,NAME", help="projections of the montage; default PCA,t-SNE,UMAP")
+    command.add_argument(
+        "--dataset",
+        metavar="NAME_OR_PATH",
+        help="the data set of a cohort that was evaluated, where its images do not come with hfcviz; as of evaluate",
+    )
     recipe_flags(command)
 
 
@@ -120,7 +125,8 @@ def _wanted(arguments: argparse.Namespace, progress: Progress) -> Iterator[Made]
             arguments, _outcome_of(content["recipe"], bundle, arguments, run, progress), bundle, content.get("figure")
         )
         return
-    yield from _of_cohort(arguments, _published(content["recipe"], bundle), content.get("figure"), "")
+    judged = _cohort_of(content["recipe"], bundle, arguments, progress)
+    yield from _of_cohort(arguments, judged, content.get("figure"), "")
 
 
 def _outcome_of(
@@ -136,23 +142,13 @@ def _outcome_of(
     return repeated(recipe, bundle, arguments, progress, stored=True)
 
 
-def _published(recipe: dict[str, Any], bundle: Bundle) -> Judged:
-    from hfcviz.runs import in_255
-    from hfcviz.store import digest
+def _cohort_of(recipe: dict[str, Any], bundle: Bundle, arguments: argparse.Namespace, progress: Progress) -> Judged:
+    """The cohort of a recipe: what comes with hfcviz, or evaluated again, which goes on where the app or an earlier call stopped."""
+    from hfcviz.live import again, published
+    from hfcviz.store import Store
 
-    try:
-        eps = in_255(recipe["attack"]["eps"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"The recipe must hold the eps of its attack, but does not ({error}): make it again."
-        ) from None
-    if (recipe["attack_name"], eps) in bundle.runs.names:
-        judged = bundle.runs.load(recipe["attack_name"], eps)
-        if digest(judged.recipe) == digest(recipe):
-            return judged
-    raise InputError(
-        f"The cohort of {recipe['attack_name']} at {eps:g}/255 of this recipe does not come with hfcviz: evaluate it and name its folder."
-    )
+    found = published(recipe, bundle)
+    return found or again(recipe, bundle, arguments.dataset, Store().folder / "cohorts", progress=progress)
 
 
 def _of_run(

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from hfcviz.folders import from_table, from_tree
 from hfcviz.medmnist import MEDMNIST, fetch
 from hfcviz.scans import Scan, prepare
 from hfcviz.settings import InputError, Progress, silent
+from hfcviz.store import digest
 
 PARTS = ("train", "val", "test")
 LARGEST = 4 * 2**30
@@ -50,6 +52,11 @@ class Dataset:
     about: str
     affine: np.ndarray | None = None
     """(4, 4) from array indices, of an image (row, column, 0), to RAS+ mm, the same for all; None where it is not known."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of images, labels and ids of all parts, whatever the set is called."""
+        return digest([[part, split.x, split.y, list(split.ids)] for part, split in sorted(self.splits.items())])
 
     def sample(self, sample_id: str) -> tuple[np.ndarray, str]:
         """An image by its id, float32 (C, *spatial) in [0, 1], and its true class. InputError for an unknown id."""

@@ -6,16 +6,25 @@ interrupted evaluation goes on where it stopped and ends with the same numbers.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hfcviz.cells import clean_of, cohort_of, constraint_of
-from hfcviz.cohort import judge
-from hfcviz.protocol import Task
+from hfcviz.cohort import Judged, judge
+from hfcviz.datasets import Dataset
+from hfcviz.models import Classifier
+from hfcviz.protocol import Protocol, Task
 from hfcviz.reference import Reference, shares
 from hfcviz.runs import Runs, in_order, load_judged, rows_of, run_path, save_judged, without_features
 from hfcviz.settings import Progress, silent
+from hfcviz.store import digest
 from hfcviz.tables import Row
+
+KEPT = 8
+"""Evaluations that `judged_cohort` leaves on disk, the newest ones."""
 
 
 def evaluate(task: Task, *, progress: Progress = silent) -> Iterator[list[Row]]:
@@ -48,6 +57,39 @@ def one_cohort(task: Task, *, progress: Progress = silent) -> Reference:
     clean = clean_of(task, share("clean"))
     name, eps = task.protocol.attacks[0], task.protocol.eps[0]
     return cohort_of(task, clean, constraint_of(task, clean), name, eps, share("cells"))
+
+
+def judged_cohort(
+    classifier: Classifier, dataset: Dataset, protocol: Protocol, base: Path, *, progress: Progress = silent
+) -> Judged:
+    """The judged cohort of the protocol's first attack and eps, with features for all projections.
+
+    What is finished is kept in a folder of its own below `base`, where the next call with the same protocol goes on; where none can be
+    written, nothing is kept. InputError as in `evaluate`.
+    """
+    task = Task(classifier, dataset, protocol, base)
+    task.check()
+    folder = base / digest(task.recipe)[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        with tempfile.TemporaryDirectory() as once:
+            return _judged(replace(task, folder=Path(once)), progress)
+    return _judged(replace(task, folder=folder), progress)
+
+
+def _judged(task: Task, progress: Progress) -> Judged:
+    """By way of the file, so that one that is read from it later is the same to the last bit."""
+    share = shares(progress, {"cells": 0.85, "judge": 0.15})
+    kept = judged_folder(replace(task, folder=task.folder / "with features"))
+    path = run_path(kept, task.protocol.attacks[0], task.protocol.eps[0] * 255)
+    if not path.is_file():
+        cohort = one_cohort(task, progress=share("cells"))
+        save_judged(path, judge(cohort, progress=share("judge")))
+    return load_judged(path)
 
 
 def judged_folder(task: Task) -> Path:

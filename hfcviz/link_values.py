@@ -86,6 +86,20 @@ def seed_of(text: str) -> int:
     return int(text)
 
 
+def eps_of(name: str, text: str) -> float:
+    """An eps in 255ths, to the digits that the name of a file has; name: of the parameter."""
+    if re.fullmatch(NUMBER, text, re.ASCII) is None or not 1e-9 <= float(text) <= 255:
+        raise InputError(f"{name} must be a number of 255ths, above 0 and at most 255; got {short(text)}.")
+    return float(f"{float(text):.10g}")
+
+
+def scans_of(name: str, text: str, least: int) -> int:
+    """How many scans, at least so many; name: of the parameter."""
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < least:
+        raise InputError(f"{name} must be a whole number, at least {least}; got {short(text)}.")
+    return int(text)
+
+
 def ranges(chosen: frozenset[str], numbers: Mapping[str, int]) -> str:
     """ "3-7,12": runs of scans that follow each other in the cohort."""
     runs: list[list[int]] = []

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hfcviz import live
 from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.bundle import BUNDLES, Bundle
 from hfcviz.detectors import DETECTORS
@@ -29,6 +30,7 @@ from hfcviz.outcome import Plan
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.planes import PLANES
 from hfcviz.projections import PROJECTIONS
+from hfcviz.protocol import Protocol
 from hfcviz.reference import like_cohort
 from hfcviz.runs import in_255
 from hfcviz.settings import InputError
@@ -73,6 +75,8 @@ class View:
     eps: float | None = None
     """Of the published runs, in 255ths."""
     run: str | None = None
+    live: Protocol | None = None
+    """Of a cohort that is evaluated on the Cohort page, in place of a published run."""
     measure: str | None = None
     detector: str | None = None
     study: str | None = None
@@ -111,6 +115,8 @@ def to_query(view: View) -> dict[str, str]:
     found |= {name: value for name, value in plain.items() if value is not None}
     if view.scan != OWN:  # which is on a grid and in units that are not ours
         found |= _of_looks(view)
+    if view.live is not None:
+        found |= live.in_address(view.live, bundle)
     if view.eps is not None:
         found["eps"] = digits(view.eps)
     if view.chosen:
@@ -158,6 +164,7 @@ def from_query(query: Mapping[str, str]) -> tuple[View, list[str]]:
         **_looks(bundle, scan, taken),
         eps=None if eps is None else sizes[eps],
         run=one_of("run", runs),
+        live=live.from_address(query, bundle, taken),
         measure=one_of("measure", [*MEASURES, PAPER]),
         detector=one_of("detector", list(DETECTORS)),
         study=one_of("study", list(catalogue.STUDIES)),

@@ -23,6 +23,8 @@ BASE = 13
 """Pixels of the text in all figures (palette.look); a page's font size is that of this text."""
 NARROW, CELL, LETTER, BAR, LINE = 125, 30, 7.5, 70, 17
 """Pixels of layout that one panel, a cell with words, a letter, a bar of colours, and a line of a table need at least."""
+WINDOW = 1100
+"""The width that a figure in HTML is laid out for; it takes that of its window, and keeps its height."""
 DARK = "#1F2933"
 LIGHT: dict[str, Any] = {
     "paper_bgcolor": "white",
@@ -100,7 +102,8 @@ def for_paper(figure: go.Figure, page: Page) -> tuple[go.Figure, Sheet]:
     found.layout.meta = None
     found.layout.template = "plotly_white"  # set, as an update would leave what only the old one has
     inch = page.mm / INCH
-    width = max(inch * 96 * BASE / (page.font * 96 / 72), least_width(figure))
+    asked = WINDOW if page.format == "HTML" else inch * 96 * BASE / (page.font * 96 / 72)
+    width = max(asked, least_width(figure))
     margin = found.layout.margin
     below = 8 if figure.layout.updatemenus else margin.b  # room for buttons, which paper has not
     height = _height(figure, width)  # of the original: in a copy, plotly keeps arrays as text

@@ -16,7 +16,6 @@ from hfcviz.detectors import LID
 from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.settings import InputError
-from hfcviz.store import digest
 
 LEAST = 20
 """Fewest correctly classified test images on which detectors are trained and judged."""
@@ -64,12 +63,8 @@ class Task:
     def recipe(self) -> dict[str, Any]:
         """All that a cell depends on, but which attack, penalty and eps it is of."""
         packages = ("torch", "monai", "scikit-learn", "numpy")
-        splits = sorted(self.dataset.splits.items())
         return {
-            "dataset": {
-                "name": self.dataset.name,
-                "sha256": digest([[part, split.x, split.y, list(split.ids)] for part, split in splits]),
-            },
+            "dataset": {"name": self.dataset.name, "sha256": self.dataset.sha256},
             "model": {"name": self.classifier.name, "sha256": self.classifier.digest},
             "protocol": self.protocol.as_dict(),
             "attacks": {name: attack.as_dict() for name, attack in ATTACKS.items()},

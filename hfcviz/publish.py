@@ -22,10 +22,13 @@ FIGURE = "figure"
 def render(figure: go.Figure, page: Page, alt: str = "") -> bytes:
     """The file. InputError for a static format where there is no Chromium.
 
-    HTML holds plotly.js too, so that it works anywhere, and takes the width of its window. alt: what it shows, for those who do not see.
+    HTML holds plotly.js too, so that it works anywhere, takes the width of its window, and plays what moves. alt: what it shows, for those
+    who do not see.
     """
     shown, sheet = for_paper(figure, page)
     if page.format == "HTML":
+        if figure.frames:
+            _play(shown, figure)
         return _html(shown, alt)
     kind = page.format.lower()
     drawn = shown.to_dict()
@@ -46,11 +49,25 @@ def _scale(page: Page, width: float, scale: float) -> float:
     )  # the browser cuts off what is no whole pixel
 
 
+def _play(shown: go.Figure, figure: go.Figure) -> None:
+    """Give back what paper cannot have: the frames of the figure, its buttons with their room, and a slider where frames are many."""
+    room = (figure.layout.margin.b or 0) - (shown.layout.margin.b or 0)
+    menus = figure.layout.updatemenus
+    shown.frames = figure.frames
+    shown.update_layout(updatemenus=menus, margin_b=figure.layout.margin.b, height=shown.layout.height + max(room, 0))
+    if len(figure.frames) > 2:
+        still = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
+        steps = [{"label": one.name, "method": "animate", "args": [[one.name], still]} for one in figure.frames]
+        place = {"x": 0.25, "len": 0.75, "y": menus[0].y, "yanchor": menus[0].yanchor, "pad": {"t": 0, "b": 0}}
+        shown.update_layout(sliders=[{"steps": steps, "currentvalue": {"prefix": "Step ", "xanchor": "right"}} | place])
+
+
 def _html(figure: go.Figure, alt: str) -> bytes:
     figure.update_layout(width=None, autosize=True, dragmode="pan")
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}, "responsive": True}
-    text: str = figure.to_html(include_plotlyjs=True, div_id="figure", config=options)
-    described = f'<body style="background: white"><div role="img" aria-label="{_quoted(alt)}">'
+    text: str = figure.to_html(include_plotlyjs=True, div_id="figure", config=options, auto_play=False)
+    described = "<style>image {image-rendering: pixelated}</style>"  # smoothing would hide which pixels change
+    described += f'<body style="background: white"><div role="img" aria-label="{_quoted(alt)}">'
     return text.replace("<body>", described, 1).replace("</body>", "</div></body>", 1).encode()
 
 

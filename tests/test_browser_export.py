@@ -13,7 +13,11 @@ import pypdfium2
 from test_browser import WAIT, context, idle, page  # noqa: F401
 
 from hfcviz.bundle import open_bundle
+from hfcviz.film import make_film
+from hfcviz.film_figures import film_figure
 from hfcviz.panels import detector_figure
+from hfcviz.paper import Page
+from hfcviz.publish import render
 
 POINTS = """key => document.querySelector(`.st-key-chart-${key} .js-plotly-plot`).data
     .filter(trace => trace.type === 'scatter').map(trace => [trace.name, trace.x.length])"""
@@ -49,3 +53,22 @@ def test_a_figure_is_exported_as_pdf_svg_and_csv_and_shows_the_figures_data(page
     dialog.get_by_label("Close").click()
     dialog.wait_for(state="detached", timeout=WAIT)
     idle(page)
+
+
+def test_a_film_plays_in_the_html_that_is_taken_away(chromium, tmp_path):
+    bundle = open_bundle()
+    figure = film_figure(make_film(bundle.first, bundle.reference, bundle.about["class_names"], "layer4.1"))
+    (tmp_path / "film.html").write_bytes(render(figure, Page("HTML"), "Both attacks"))
+    page, complaints = chromium.new_page(), []  # noqa: F811
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "film.html").as_uri())
+    steps = page.locator(".textpoint").get_by_text("step 0")
+    steps.first.wait_for(timeout=WAIT)
+    page.wait_for_timeout(800)
+    assert steps.count() == 2, "it stands at the first step until it is asked to play"
+    page.get_by_text("▶ Play").click()
+    page.locator(".textpoint").get_by_text("step 40").first.wait_for(timeout=WAIT)
+    page.locator(".slider-rail-touch-rect").click(position={"x": 2, "y": 5})
+    steps.first.wait_for(timeout=WAIT)
+    page.close()
+    assert not complaints

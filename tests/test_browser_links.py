@@ -93,6 +93,15 @@ def test_a_link_opens_the_same_view_in_another_browser(people, app_server):
     idle(other)
     assert shown(other) == shown(one) and other.url == one.url
     assert figures(other) == figures(one)
+    opened(one, f"{app_server}/?live=FGSM&live.scans=24")
+    turn_to(one, "Cohort")
+    one.get_by_text(re.compile(r"^FGSM at 8/255 on 24 scans: .*about \d+ s left")).wait_for(timeout=WAIT)
+    assert one.url.partition("?")[2] == "live=FGSM&live.scans=24"
+    assert one.locator(".st-key-cohort-limit input").input_value() == "24", "the form says what is evaluated"
+    one.keyboard.press("Escape")
+    one.get_by_text("Stopped: FGSM").wait_for(timeout=WAIT)
+    idle(one)
+    assert "?" not in one.url
 
 
 def test_a_link_opens_a_volume_at_the_same_slices(people, app_server):

@@ -1,6 +1,7 @@
 """The protocol: equal budget, nothing leaks into the test part, an interrupted run equals an uninterrupted one."""
 
 import json
+import os
 import threading
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from hfcviz import protocol as protocols
 from hfcviz.attacks import run, uniform_noise
 from hfcviz.datasets import Dataset, Split
 from hfcviz.detection import fit_detectors
-from hfcviz.evaluation import all_rows, evaluate, one_cohort
+from hfcviz.evaluation import KEPT, all_rows, evaluate, judged_cohort, one_cohort
 from hfcviz.ledger import claim, write_text
 from hfcviz.metrics import roc
 from hfcviz.penalties import HFC
@@ -360,3 +361,49 @@ def test_a_set_too_small_for_the_detectors_is_refused_before_any_attack(tmp_path
     with pytest.raises(InputError, match=r"more than 20 in all \(LID's k\); it holds 18"):
         rows_of(tmp_path / "out", **short(data, "train", few))
     assert not (tmp_path / "out").exists()
+
+
+ONE = replace(PROTOCOL, attacks=("FGSM",), eps=(8 / 255,), limit=20)
+
+
+def test_a_judged_cohort_is_kept_to_the_last_bit_and_is_what_the_detectors_say(tmp_path, monkeypatch):
+    one = case()
+    cohort = one_cohort(Task(one.classifier, one.dataset, ONE, tmp_path / "apart"))
+    first = judged_cohort(one.classifier, one.dataset, ONE, tmp_path / "base")
+    for name, detector in cohort.detectors().items():
+        np.testing.assert_allclose(first.scores[name]["hidden"], detector.score(cohort.part("hidden", trains=False)))
+    np.testing.assert_allclose(
+        first.features["hidden"]["block3"], cohort.part("hidden", trains=False).layers["block3"], rtol=1e-3, atol=1e-3
+    )
+    monkeypatch.setattr(cells, "run", lambda *a, **k: pytest.fail("attacked again"))
+    monkeypatch.setattr("hfcviz.reference.fit_detectors", lambda *a, **k: pytest.fail("trained again"))
+    again = judged_cohort(one.classifier, one.dataset, ONE, tmp_path / "base")
+    for role, by_layer in first.features.items():
+        for name, values in by_layer.items():
+            assert np.array_equal(values, again.features[role][name])
+    assert all(np.array_equal(view.xy, again.views[layer].xy) for layer, view in first.views.items())
+    assert first.rows == again.rows and first.recipe == again.recipe
+
+
+def test_only_the_newest_judged_cohorts_stay_on_disk(tmp_path, monkeypatch):
+    one = case()
+    for number in range(KEPT + 2):
+        (tmp_path / f"old {number}").mkdir()
+        os.utime(tmp_path / f"old {number}", (number, number))
+    judged_cohort(one.classifier, one.dataset, ONE, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert len(names) == KEPT and {f"old {number}" for number in range(3, KEPT + 2)} < names
+
+
+def test_a_cohort_is_judged_where_nothing_can_be_kept(tmp_path):
+    one = case()
+    (tmp_path / "base").write_text("a file in the way")
+    found = judged_cohort(one.classifier, one.dataset, ONE, tmp_path / "base")
+    assert found.overall["attack"]["attacked"] == 20 and (tmp_path / "base").is_file()
+
+
+def test_a_cohort_that_cannot_be_judged_leaves_no_folder(tmp_path):
+    one = case()
+    with pytest.raises(InputError, match="limit must be at least 20"):
+        judged_cohort(one.classifier, one.dataset, replace(ONE, limit=5), tmp_path / "base")
+    assert not (tmp_path / "base").exists()

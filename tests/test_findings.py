@@ -27,6 +27,7 @@ def read_or_sentence(text: str) -> Findings | str:
 @given(FINDINGS)
 def test_findings_come_back_from_their_text(found):
     assert read_findings(found.as_json()) == found
+    assert found.as_json().count("\n") == 8 + len(found.rows), "a line for each row, so that two runs can be compared"
 
 
 @given(st.text())

@@ -18,6 +18,7 @@ from hfcviz.bundle import BUNDLES
 from hfcviz.detectors import DETECTORS
 from hfcviz.link_values import numbered
 from hfcviz.links import LONGEST, OWN, View, from_query, plan_of, to_query, usual_plan, usual_run
+from hfcviz.live import protocol_of
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import PROJECTIONS
 from hfcviz.reference import like_cohort
@@ -41,7 +42,7 @@ NAMES = [
 NAMES += ["penalty", "penalty.layers", "penalty.widest", "target", "seed", "layer", "method", "show", "chosen"]
 LOOKS = ["plane", "voxel", "window", "zoom", "difference", "order"]
 NAMES += LOOKS
-NAMES += ["eps", "run", "measure", "detector"]
+NAMES += ["eps", "run", "measure", "detector", "live", "live.eps", "live.scans"]
 
 
 def perhaps(*values: str) -> st.SearchStrategy:
@@ -103,6 +104,9 @@ def views(draw) -> View:
     )
     run = draw(st.none() | st.sampled_from(bundle.runs.names))
     eps = run and (None if run[1] == usual_run(bundle)[1] else run[1])
+    eps_255 = st.floats(1e-6, 255).map(lambda value: float(f"{value:.10g}"))
+    choices = st.tuples(st.sampled_from(list(ATTACKS)), eps_255, st.integers(20, 10**9 - 1))
+    live = None if bundle.source is None else draw(st.none() | choices)
     scan = draw(perhaps(OWN) if bundle.source is None else perhaps(OWN, *ids))
     looks = {} if scan == OWN or bundle.source is None else draw(st.fixed_dictionaries({}, optional=LOOKING[task]))
     return View(
@@ -116,6 +120,7 @@ def views(draw) -> View:
         chosen=draw(st.frozensets(st.sampled_from(ids))),
         eps=eps,
         run=run and run[0],
+        live=live and protocol_of(bundle, *live),
         measure=draw(perhaps(*MEASURES)),
         detector=draw(perhaps(*DETECTORS)),
         study=draw(perhaps(*STUDIES)),

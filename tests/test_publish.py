@@ -16,7 +16,7 @@ from test_chromium import browser  # noqa: F401
 
 from hfcviz.charts import trace_lines
 from hfcviz.palette import COLOURS
-from hfcviz.paper import Page
+from hfcviz.paper import Page, for_paper
 from hfcviz.publish import read_recipe, recipe_json, render
 from hfcviz.settings import InputError
 
@@ -94,6 +94,20 @@ def test_html_needs_no_browser_here_and_no_network_there(monkeypatch, tmp_path):
     assert not re.search(r"<script[^>]*\ssrc=", text)
     with pytest.raises(InputError, match="there is none here"):
         render(figure(), Page("PDF"))
+
+
+def test_paper_gets_no_frames_and_html_gets_all_with_a_slider_where_they_are_many():
+    moving = figure()
+    x = list(moving.data[0].x)
+    moving.frames = [{"name": str(step), "data": [{"type": "scatter", "x": x}], "traces": [0]} for step in range(3)]
+    moving.update_layout(updatemenus=[{"type": "buttons", "y": 1, "yanchor": "bottom", "buttons": []}], margin_b=50)
+    paper, _ = for_paper(moving, Page("PDF"))
+    assert not paper.frames and not paper.layout.updatemenus and not paper.layout.sliders
+    drawn = render(moving, Page("HTML")).decode().split("Plotly.newPlot(")[-1]
+    assert '"sliders":[' in drawn and "Plotly.addFrames" in drawn
+    assert "Plotly.animate(" not in drawn, "nothing moves by itself"
+    moving.frames = moving.frames[:2]
+    assert '"sliders":[' not in render(moving, Page("HTML")).decode().split("Plotly.newPlot(")[-1], "buttons are enough"
 
 
 def test_a_recipe_comes_back_as_it_was():

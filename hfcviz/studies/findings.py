@@ -28,8 +28,10 @@ class Findings:
     recipe: dict[str, Any]
 
     def as_json(self) -> str:
-        """As a text that `read_findings` takes; NaN is not among its values."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        """As a text that `read_findings` takes, a line for each row; NaN is not among its values."""
+        parts = {name: json.dumps(part, allow_nan=False) for name, part in asdict(self).items()}
+        parts["rows"] = "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows) + "\n]"
+        return "{\n" + ",\n".join(f'"{name}": {part}' for name, part in parts.items()) + "\n}\n"
 
 
 def read_findings(text: str, where: str = "The findings") -> Findings:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -16,22 +13,16 @@ from hfcviz import jobs
 from hfcviz.attacks import ATTACKS, Attack
 from hfcviz.bundle import Bundle
 from hfcviz.cohort import Judged, judge
-from hfcviz.datasets import Dataset
-from hfcviz.evaluation import one_cohort
+from hfcviz.evaluation import judged_cohort
 from hfcviz.figure_sets import cohort_labels
 from hfcviz.links import usual_run
-from hfcviz.models import Classifier
-from hfcviz.protocol import LEAST, Protocol, Task
-from hfcviz.reference import shares
-from hfcviz.runs import in_255
+from hfcviz.live import SCANS, protocol_of, usual_eps
+from hfcviz.protocol import LEAST, Protocol
 from hfcviz.settings import InputError, Progress, help_of
-from hfcviz.store import digest
 from hfcviz.tables import MEASURES, PAPER, grid_lines, paper_lines
-from hfcviz.ui import state
+from hfcviz.ui import links, state
 from hfcviz.ui.run import computed, watch
 
-KEPT = 8
-"""Live cohorts that stay on disk, the newest ones."""
 SHOW = (
     "AUC: the chance that an attack scores above a clean or noisy scan. Two-sided: the larger of AUC and 1 - AUC. TPR@90: attacks "
     "caught when one in ten clean and noisy scans is flagged. As in the paper: AUC in %, without > with the constraint."
@@ -113,8 +104,11 @@ def _read(bundle_name: str, name: str, eps: float) -> Judged:
 
 
 def live(bundle: Bundle) -> None:
-    """Choose attack, eps and number of scans, and evaluate them live."""
-    running, known = st.session_state.cohort_job is not None, bundle.reference.recipe["attack"]
+    """Choose attack, eps and number of scans, and evaluate them live; what a link names is evaluated at once."""
+    wanted, st.session_state.cohort_at_once = st.session_state.cohort_at_once, None
+    if wanted is not None and st.session_state.cohort_job is None:
+        _start(bundle, wanted, by_link=True)  # before the form is drawn: a rerun would lose what the link sets in it
+    running = st.session_state.cohort_job is not None
     with st.expander("Evaluate another attack live"):
         if not state.has_images():
             st.markdown(f"This needs the labelled images. {bundle.note}")
@@ -124,12 +118,12 @@ def live(bundle: Bundle) -> None:
         name = one.selectbox("Attack", list(ATTACKS), key="cohort.attack", help="Evaluated without and with HFC.")
         eps = two.number_input(
             "eps (n/255)",
-            value=in_255(known["eps"]),
+            value=usual_eps(bundle),
             format="%g",
             key=f"cohort.live_eps.{bundle.name}",
             help=help_of(Attack, "eps"),
         )
-        limit = three.number_input("Scans", value=60, step=1, key="cohort.limit", help=f"{LEAST} or more.")
+        limit = three.number_input("Scans", value=SCANS, step=1, key="cohort.limit", help=f"{LEAST} or more.")
         start = four.button(
             "Evaluate",
             disabled=running,
@@ -143,16 +137,29 @@ def live(bundle: Bundle) -> None:
         ):
             st.session_state.cohort = None
             st.rerun()
-    if start:
-        st.session_state.cohort_job_message, dataset = None, state.images()
-        assert dataset is not None
-        protocol = Protocol((name,), ("none", "HFC"), (eps / 255,), int(limit), steps=known["steps"])
-        base = state.store().folder / "cohorts"
-        st.session_state.cohort_job = jobs.submit(
-            lambda progress: _evaluated(bundle.classifier, dataset, protocol, base, progress),
-            f"{name} at {eps:g}/255 on {int(limit)} scans",
-        )
+    if start and not running:
+        _start(bundle, protocol_of(bundle, name, eps, int(limit)))
         st.rerun()
+
+
+def awaited() -> bool:
+    """Whether a link names a cohort that has not come to its end yet: nothing else stands in its place meanwhile."""
+    running: bool = st.session_state.cohort_job is not None and st.session_state.cohort_by_link
+    return running or st.session_state.cohort_at_once is not None
+
+
+def _start(bundle: Bundle, protocol: Protocol, by_link: bool = False) -> None:
+    """Everything the work needs is bound here; images that come with the task are unpacked by the worker."""
+    own, base = st.session_state.images.get(bundle.name), state.store().folder / "cohorts"
+
+    def work(progress: Progress) -> Judged:
+        progress(0, "unpacking the images")
+        return judged_cohort(bundle.classifier, own or bundle.dataset, protocol, base, progress=progress)
+
+    st.session_state.cohort_job_message = None
+    st.session_state.cohort_running, st.session_state.cohort_by_link = (protocol if own is None else None), by_link
+    name = f"{protocol.attacks[0]} at {protocol.eps[0] * 255:.10g}/255 on {protocol.limit} scans"
+    st.session_state.cohort_job = jobs.submit(work, name)
 
 
 def strip() -> None:
@@ -163,34 +170,22 @@ def strip() -> None:
     with st.container(key="strip_cohort"):
         if st.session_state.cohort_job is not None:
             watch(st.session_state.cohort_job, "cohort_job")
+            if awaited():
+                st.caption(
+                    "The address of this page names this cohort. Its table and figures appear here; the published runs after a Stop."
+                )
         elif message is not None:
             (st.error if message[0] == "error" else st.info)(message[1])
+        elif st.session_state.cohort is not None and links.evaluated() is not None:
+            st.caption(
+                "Evaluated live. The address of this page evaluates it in another browser too, with what is selected."
+            )
         elif st.session_state.cohort is not None:
             st.caption("Evaluated live, in this session only: the address of this page does not carry it.")
         else:
             st.caption(
                 "A published run. The address of this page opens it in another browser too, with what is selected."
             )
-
-
-def _evaluated(classifier: Classifier, dataset: Dataset, protocol: Protocol, base: Path, progress: Progress) -> Judged:
-    """The judged cohort of a protocol, in a folder of its own below `base`, or for this once where that cannot be written."""
-    share = shares(progress, {"cells": 0.85, "judge": 0.15})
-
-    def judged(folder: Path) -> Judged:
-        cohort = one_cohort(Task(classifier, dataset, protocol, folder), progress=share("cells"))
-        return judge(cohort, progress=share("judge"))
-
-    folder = base / digest(Task(classifier, dataset, protocol, base).recipe)[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.touch()
-        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError:
-        with tempfile.TemporaryDirectory() as once:
-            return judged(Path(once))
-    return judged(folder)
 
 
 def about(judged: Judged) -> None:

@@ -21,8 +21,11 @@ from hfcviz.links import (
     usual_plan,
     usual_run,
 )
+from hfcviz.live import carried
 from hfcviz.outcome import Plan, attacked
 from hfcviz.planes import PLANES
+from hfcviz.protocol import Protocol
+from hfcviz.runs import in_255
 from hfcviz.settings import Settings, options
 from hfcviz.studies import catalogue
 from hfcviz.ui import controls, linked, state
@@ -63,6 +66,7 @@ def open_link() -> None:
     linked.select(view.chosen)
     # On Explore, as if Run had been pressed, where the address names another result than the first.
     st.session_state.at_once = view.scan != OWN and (view.plan is not None or st.session_state.scan is not first)
+    st.session_state.cohort_at_once = view.live  # the same on Cohort
 
 
 def arrive(page: str) -> None:
@@ -154,23 +158,34 @@ def _subject() -> tuple[str | None, Plan | None, str | None]:
 
 def _cohort(view: View) -> View:
     bundle, value = state.bundle(), st.session_state.get
-    view = replace(view, chosen=_known(linked.chosen()))
-    if value("cohort") is not None or not bundle.runs.names:
-        return view  # evaluated live: no link carries that
-    usual_name, usual_eps = usual_run(bundle)
+    view = replace(view, chosen=_known(linked.chosen()), live=evaluated())
+    if view.live is None and (value("cohort") is not None or not bundle.runs.names):
+        return view  # of images of one's own, which no link carries
     keys = _cohort_keys(view.task)
-    eps = value(keys["eps"], usual_eps)
-    names = [name for name, size in bundle.runs.names if size == eps]
-    run = value(f"{keys['run']}.{eps}")
     last = bundle.about["layer_names"][-1]
     usual = {"layer": last, "method": "PCA", "measure": "AUC", "detector": next(iter(DETECTORS))}
     changed: dict[str, Any] = {name: value(keys[name]) for name in usual if value(keys[name]) != usual[name]}
+    if view.live is not None:
+        return replace(view, **changed | {"measure": None})
+    usual_name, usual_eps = usual_run(bundle)
+    eps = value(keys["eps"], usual_eps)
+    names = [name for name, size in bundle.runs.names if size == eps]
+    run = value(f"{keys['run']}.{eps}")
     return replace(
         view,
         eps=None if eps == usual_eps else eps,
         run=None if run == (usual_name if usual_name in names else names[0]) else run,
         **changed,
     )
+
+
+def evaluated() -> Protocol | None:
+    """Of the cohort that is computed, else of the live one that is shown; None for a published run, and where no link may carry it."""
+    running: Protocol | None = st.session_state.cohort_running
+    shown = st.session_state.cohort
+    if st.session_state.cohort_job is not None:
+        return running
+    return None if shown is None else carried(shown.recipe, state.bundle())
 
 
 def _studies(view: View) -> View:
@@ -205,6 +220,9 @@ def _widgets(view: View) -> dict[str, Any]:
     found |= {keys[name]: getattr(view, name) for name in ("eps", "measure", "detector", "layer", "method")}
     eps = view.eps if view.eps is not None else usual_run(state.bundle())[1]
     found[f"{keys['run']}.{eps}"] = view.run
+    if view.live is not None:
+        found |= {"cohort.attack": view.live.attacks[0], "cohort.limit": view.live.limit}
+        found[f"cohort.live_eps.{view.task}"] = in_255(view.live.eps[0])
     if st.session_state.scan is not None:
         found |= _looking(view, st.session_state.scan.sha256)
     if view.plan is not None:

@@ -86,7 +86,8 @@ def _dialog(figure: go.Figure, key: str, alt: str, view: Mapping[str, Any], cont
         st.download_button("Data (CSV)", csv, f"{name}.csv", "text/csv", help=about, key=f"export.csv.{key}", **common)
         if content is not None:
             about = "What makes it again: `python -m hfcviz figures RECIPE`, and, of a scan's run, `python -m hfcviz reproduce RECIPE`. "
-            about += "It holds no scan: of a scan of your own, both need the file, `--scan FILE`, and the window, slice or volume as here."
+            about += "It holds no scan: of a scan of your own, both need the file, `--scan FILE`, and the window, slice or volume as here; "
+            about += "a cohort of your own data set needs `--dataset PATH`."
             recipe: Callable[[], bytes] = lambda: publish.recipe_json(key, view, content()).encode()  # noqa: E731
             kind = "application/json"
             st.download_button(

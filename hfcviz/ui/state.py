@@ -102,6 +102,9 @@ def choose(name: str) -> None:
     st.session_state.origins = {}
     st.session_state.seen = None
     st.session_state.cohort = None
+    st.session_state.cohort_running = None
+    st.session_state.cohort_at_once = None
+    st.session_state.cohort_by_link = False
     st.session_state.chosen = frozenset()
     st.session_state.at_once = False
 

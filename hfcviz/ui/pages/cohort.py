@@ -16,7 +16,7 @@ st.markdown(
     "one part of the scans, and judged on the others."
 )
 judged = st.session_state.cohort
-if judged is None:
+if judged is None and not cohort_tables.awaited():
     judged = cohort_tables.guarded(cohort_tables.published, bundle)
 cohort_tables.guarded(cohort_tables.live, bundle)
 cohort_tables.strip()
