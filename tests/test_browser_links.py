@@ -222,3 +222,5 @@ def test_a_narrow_screen_shows_everything_without_scrolling_sideways(people, app
             if title == "Explore":
                 box = page.get_by_role("button", name="Run").bounding_box()
                 assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 1000
+                for name in list(TITLES)[: 4 if width == 820 else 6]:
+                    assert page.get_by_role("link", name=name, exact=True).is_visible(), f"{name} at {width}"
