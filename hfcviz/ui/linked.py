@@ -56,7 +56,7 @@ def chart(
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
     layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value; view and content: see `views.chart`.
     """
-    with drawn_once(figure, selects=True):
+    with drawn_once(figure, name, selects=True):
         st.plotly_chart(
             figure,
             key=key(name),

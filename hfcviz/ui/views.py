@@ -55,7 +55,7 @@ def chart(
 def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
     """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    with drawn_once(figure):
+    with drawn_once(figure, key):
         st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
