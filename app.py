@@ -44,6 +44,8 @@ st.html(Path(__file__).parent / "hfcviz" / "ui" / "look.css")
 state.start()
 links.open_link()
 page = st.navigation(list(PAGES.values()), position="top")
+# Streamlit takes the side bar of another page away once all is drawn, and what was drawn beside it had to be drawn again.
+st.html(f"<style>[data-testid='stSidebar'] {{ {'' if page is PAGES['explore'] else 'display: none'} }}</style>")
 links.arrive(page.url_path)
 page.run()
 with st.container(horizontal=True, vertical_alignment="center"):

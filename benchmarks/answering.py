@@ -1,7 +1,8 @@
 """Time from a person's action on the Explore or Cohort page to its answer, in a real browser: `python -m benchmarks.answering`.
 
 The app is served on its bundled default and driven by Playwright; the clock is the browser's own, from the key or click to the
-frame after the one in which what was asked for stands on the page. Exit code 1 means that a median is above the limit.
+frame after the one in which what was asked for stands on the page. "Settled" is when nothing on the page is drawn any more. Exit code 1
+means that a median is above the limit.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ CLOCK = """what => {
   const state = () => [...document.querySelectorAll(what)].slice(0, 40).map(one => one.outerHTML).join();
   const before = state();
   window.elapsed = 0;
+  window.settled = 0;
+  const watch = new MutationObserver(() => { window.settled = performance.now(); });
+  const drawn = ['d', 'href', 'transform', 'width', 'height', 'data-stale'];
+  watch.observe(document.querySelector('[data-testid=stMain]'),
+    {subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: drawn});
+  window.rest = () => { watch.disconnect(); return window.settled - window.start; };
   const begin = () => {
-    const start = performance.now();
+    const start = window.start = performance.now();
     const look = () => {
       if (state() && state() !== before) requestAnimationFrame(() => { window.elapsed = performance.now() - start; });
       else setTimeout(look, 2);
@@ -34,23 +41,26 @@ SCATTER = "[class*=st-key-scatter] .scatterlayer path.point"
 COHORT = "[class*=st-key-cohort-] .scatterlayer .trace:last-child path.point"
 """Points of the constrained attack: clean ones may lie alike in two runs."""
 STRIPS = "[class*=st-key-scores-] .scatterlayer path.point"
+Times = tuple[float, float]
 
 
-def timed(page: Any, what: str, act: Any, times: int, pause: int = 900, *, warm: bool = True) -> list[float]:
-    """Milliseconds from each `act()` to the change of what the selector names; warm: one more comes first, and is left out."""
+def timed(page: Any, what: str, act: Any, times: int, pause: int = 1500, *, warm: bool = True) -> list[Times]:
+    """Milliseconds from each `act()` to the change of what the selector names, and until the page has settled; warm: one more comes first,
+    and is left out.
+    """
     found = []
     for _ in range(times + warm):
         page.evaluate(CLOCK, what)
         act()
         page.wait_for_function("window.elapsed > 0", timeout=60_000)
-        found.append(page.evaluate("window.elapsed"))
         page.wait_for_timeout(pause)
+        found.append((page.evaluate("window.elapsed"), page.evaluate("window.rest()")))
     return found[warm:]
 
 
-def of_cohort(page: Any, times: int) -> dict[str, list[float]]:
+def of_cohort(page: Any, times: int) -> dict[str, list[Times]]:
     """The actions of the Cohort page: layer, detector and another published run. It is opened from the Explore page and left again."""
-    rows: dict[str, list[float]] = {"opening Cohort": []}
+    rows: dict[str, list[Times]] = {"opening Cohort": []}
     for _ in range(times + 1):
         page.get_by_role("link", name="Explore").click()
         page.locator(SCATTER).nth(100).wait_for(timeout=90_000)
@@ -68,7 +78,7 @@ def of_cohort(page: Any, times: int) -> dict[str, list[float]]:
     )
     runs = ["BIM", "FGSM", "MIM", "PGD"] * times
     closer = page.locator("[class*=st-key-cohort-run]")
-    rows["Cohort: run"] = timed(page, COHORT, lambda: closer.get_by_text(runs.pop(0), exact=True).click(), times, 1500)
+    rows["Cohort: run"] = timed(page, COHORT, lambda: closer.get_by_text(runs.pop(0), exact=True).click(), times)
     return rows
 
 
@@ -109,12 +119,14 @@ def main() -> int:
         rows["a step of the film"] = timed(page, words, lambda: step.press("ArrowRight"), options.times)
         rows |= of_cohort(page, options.times)
         browser.close()
-    print(f"{'action':<20} {'median ms':>9} {'most ms':>8}  median at most {LIMIT} ms")
+    print(f"{'action':<20} {'median ms':>9} {'most ms':>8} {'settled':>8}  median at most {LIMIT} ms")
     met = True
     for name, found in rows.items():
-        middle = statistics.median(found)
+        answers, settled = zip(*found, strict=True)
+        middle = statistics.median(answers)
         met &= middle <= LIMIT
-        print(f"{name:<20} {middle:9.0f} {max(found):8.0f}  {'met' if middle <= LIMIT else 'MISSED'}")
+        said = "met" if middle <= LIMIT else "MISSED"
+        print(f"{name:<20} {middle:9.0f} {max(answers):8.0f} {statistics.median(settled):8.0f}  {said}")
     return 0 if met else 1
 
 

@@ -179,11 +179,16 @@ def auc_map(
                 "xgap": 2,
                 "ygap": 2,
                 "showscale": place == len(aucs),
-                "colorbar": {"title": {"text": "AUC", "side": "right"}, "thickness": 10, "tickvals": [0, 0.5, 1]},
+                "colorbar": {
+                    "title": {"text": "AUC", "side": "right"},
+                    "thickness": 10,
+                    "tickvals": [0, 0.5, 1],
+                    "outlinewidth": 0,
+                },
                 "hovertemplate": "%{y} in %{x}: AUC %{z:.3f}<extra></extra>",
             }
         )
-    set_axes(layout, "y", autorange="reversed", showgrid=False)
+    set_axes(layout, "y", range=[len(names) - 0.5, -0.5], showgrid=False)  # the first one above
     set_axes(layout, "x", showgrid=False)
     return drawn(traces, 330, **layout)
 

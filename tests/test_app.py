@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -244,6 +246,35 @@ def test_a_selection_lists_its_scans_and_one_opens_on_the_explore_page(app):
     assert offered == {f"open.{name}" for name in ids[3:5]}
     app.button(key=f"open.{ids[4]}").click().run()
     assert app.session_state["scan"].name == ids[4]
+
+
+def test_the_table_of_every_scan_is_made_once_it_is_opened_and_stays_open_for_another_run(app):
+    cohort(app)
+    runs, _, eps = runs_of()
+    assert len(app.dataframe) == 2
+    app.session_state["cohort.table"] = True
+    app.run()
+    app.segmented_control(key=f"cohort.run.brain2d.{eps}").set_value("MIM").run()
+    assert not app.exception
+    judged, table = runs.load("MIM", eps), app.dataframe[2].value
+    assert list(table["scan"]) == list(judged.ids)
+    for row in range(len(judged.ids)):
+        caught = sum(judged.scores[name]["hidden"][row] > judged.thresholds[name] for name in judged.scores)
+        assert table["MIM+HFC: caught by, of 8"][row] == caught
+
+
+def test_the_export_of_a_selection_holds_its_scans_alone(app, monkeypatch):
+    made = {}
+    monkeypatch.setattr("streamlit.download_button", lambda label, data, *rest, **more: made.update({label: data}))
+    cohort(app)
+    runs, rows, eps = runs_of()
+    ids = runs.load(rows[0]["attack"], eps).ids
+    app.session_state["chosen"] = frozenset(ids[3:5])
+    app.run()
+    whole, part = (
+        pd.read_csv(io.BytesIO(made[f"CSV of {what} scans"]())) for what in (f"all {len(ids)}", "2 selected")
+    )
+    assert list(whole["scan"]) == list(ids) and list(part["scan"]) == list(ids[3:5])
 
 
 def test_a_live_cohort_replaces_the_published_runs_and_goes_back(app):

@@ -207,6 +207,39 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     page.locator("[data-testid=stSidebar]").get_by_text(name).wait_for(timeout=WAIT)
 
 
+DRAWINGS = """() => {
+  window.drawings = {};
+  Object.defineProperty(HTMLElement.prototype, "emit", {configurable: true, set(emit) {
+    // Plotly gives this to a figure when it first draws it, and tells of each drawing.
+    Object.defineProperty(this, "emit", {value: emit, writable: true, configurable: true});
+    this.on("plotly_beforeplot", () => {
+      const name = this.closest("[class*=st-key-]").className.match(/st-key-(?:chart-)?([a-z-]+[a-z])/)[1];
+      window.drawings[name] = (window.drawings[name] || 0) + 1;
+    });
+  }});
+}"""
+
+
+def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
+    def drawn_by(act, last: str) -> dict[str, int]:
+        page.evaluate(DRAWINGS)
+        act()
+        page.wait_for_function(f"window.drawings['{last}']", timeout=WAIT)
+        idle(page)
+        page.wait_for_timeout(600)
+        return page.evaluate("window.drawings")
+
+    layer = page.get_by_role("slider", name="Layer, from input to output")
+    assert drawn_by(lambda: layer.press("ArrowLeft"), "scatter") == {"scatter": 1}
+    whole = dict.fromkeys(("cohort", "roc", "scores", "auc-map"), 1)
+    assert drawn_by(page.get_by_role("link", name="Cohort").click, "auc-map") == whole, (
+        "the side bar takes no room either"
+    )
+    run = page.locator("[class*=st-key-cohort-run]").get_by_text("BIM", exact=True)
+    assert drawn_by(run.click, "auc-map") == whole
+    assert drawn_by(lambda: layer.press("ArrowLeft"), "cohort") == {"cohort": 1}
+
+
 def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page, tmp_path):
     page.get_by_role("link", name="Data & model").click()
     page.get_by_text("Chest X-ray (pneumonia)", exact=True).click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
+import plotly.io as pio
 import pytest
 from plotly.subplots import make_subplots
 
@@ -13,6 +14,28 @@ def test_a_figure_of_plain_dicts_is_the_one_that_plotly_makes_step_by_step():
     trace = {"x": [1.0, 2.0], "y": [3.0, 4.0], "mode": "markers", "marker": {"size": 7}}
     slow = dressed(go.Figure(), 300, dragmode="lasso").add_trace(go.Scatter(**trace))
     assert drawn([{"type": "scatter"} | trace], 300, dragmode="lasso").to_dict() == slow.to_dict()
+
+
+@pytest.mark.parametrize("make", [lambda: drawn([], 300), lambda: dressed(go.Figure(), 300)])
+def test_every_figure_has_plotlys_white_template_whatever_is_usual_and_one_of_its_own(make, monkeypatch):
+    monkeypatch.setattr(pio.templates, "default", "plotly_dark")
+    expected = go.Figure(layout={"template": "plotly_white"}).layout.template
+    figure = make()
+    assert figure.layout.template == expected
+    figure.layout.template.layout.font.color = "red"
+    figure.layout.template.data.scatter[0].fillpattern.solidity = 0.9
+    assert make().layout.template == expected == pio.templates["plotly_white"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **what: drawn([], 300, **what), lambda **what: dressed(go.Figure(), 300, **what)]
+)
+def test_another_template_is_taken_and_what_is_set_later_is_checked(make):
+    assert make(template="plotly_dark").layout.template.layout.paper_bgcolor == "rgb(17,17,17)"
+    with pytest.raises(ValueError, match="no_such"):
+        make(template="no_such")
+    with pytest.raises(ValueError, match="paper_bgcolor"):
+        make().layout.paper_bgcolor = "no colour"
 
 
 def test_what_plotly_does_not_know_is_refused_here_too():

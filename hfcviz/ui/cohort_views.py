@@ -112,7 +112,11 @@ def _view(judged: Judged) -> dict[str, Any]:
 def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     """The selected scans with their verdicts, to open or to export."""
     chosen = [judged.ids[row] for row in judged.places(linked.chosen())]
-    export = pd.DataFrame(judged.table(frozenset(chosen) if chosen else None)).to_csv(index=False)
+
+    def export() -> bytes:
+        rows = judged.table(frozenset(chosen) if chosen else None)
+        return pd.DataFrame(rows).to_csv(index=False).encode()
+
     what = f"{len(chosen)} selected" if chosen else f"all {len(judged.ids)}"
     with st.container(horizontal=True):
         st.download_button(
@@ -159,8 +163,18 @@ def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
                 linked.tick(name, "cohort")
 
 
-def scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
-    """Every held-out scan in a row, to be selected from."""
+@st.fragment
+def scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: frozenset[str]) -> None:
+    """Every held-out scan in a row, to be selected from, once it is opened; chosen: with which the rest of the page was drawn."""
+    _of_page(chosen)
+    box = st.expander("Every held-out scan in a table", on_change="rerun", key="cohort.table")
+    if box.open:
+        with box:
+            st.caption(HELP["table"])
+            _scans_table(judged, bundle, labels)
+
+
+def _scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
     names, count = bundle.about["class_names"], len(judged.scores)
     lines = []
     for row, name in enumerate(judged.ids):

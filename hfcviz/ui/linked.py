@@ -56,9 +56,10 @@ def chart(
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
     layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value; view and content: see `views.chart`.
     """
-    with drawn_once(figure, selects=True):
+    with drawn_once(figure, name, selects=True) as (shown, theme):
         st.plotly_chart(
-            figure,
+            shown,
+            theme=theme,
             key=key(name),
             on_select=partial(_picked, name, key(name), ids),
             selection_mode=("lasso", "box", "points"),

@@ -56,8 +56,8 @@ def chart(
 def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
     """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    with drawn_once(figure):
-        st.plotly_chart(figure, key=f"chart.{key}", config=options, alt=alt, height=height)
+    with drawn_once(figure, key) as (shown, theme):
+        st.plotly_chart(shown, theme=theme, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
 def export(

@@ -32,9 +32,7 @@ if judged is not None:
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
-    with st.expander("Every held-out scan in a table"):
-        st.caption(cohort_views.HELP["table"])
-        cohort_views.scans_table(judged, bundle, labels)
+    cohort_views.scans_table(judged, bundle, labels, linked.chosen())
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
     st.subheader("Scores of one detector", help=cohort_views.HELP["scores"])
