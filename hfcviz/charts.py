@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import COLOURS, INK, SYMBOLS, dressed
+from hfcviz.palette import COLOURS, INK, SYMBOLS, dressed, in_cell
 
 
 def depth_strip(
@@ -113,6 +113,10 @@ def detector_chart(
     return dressed(figure, 330, legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0})
 
 
+VERDICTS = ((0.0, "#DDE1E5"), (1.0, COLOURS["attack"]))
+"""Cells of what passes and of what is caught."""
+
+
 def verdict_map(caught: Mapping[str, np.ndarray], detectors: Sequence[str], layers: Sequence[str]) -> go.Figure:
     """Layer by detector: {what: (D, L) bool}, filled where the detector flags the version by that layer alone."""
     figure = make_subplots(
@@ -120,6 +124,10 @@ def verdict_map(caught: Mapping[str, np.ndarray], detectors: Sequence[str], laye
     )
     for place, (what, flags) in enumerate(caught.items(), 1):
         words = np.where(flags, "caught", "passes")
+        shown = [
+            [in_cell(word, VERDICTS, flag) for word, flag in zip(*row, strict=True)]
+            for row in zip(words, flags.astype(int), strict=True)
+        ]
         figure.add_trace(
             go.Heatmap(
                 z=flags.astype(int),
@@ -127,14 +135,15 @@ def verdict_map(caught: Mapping[str, np.ndarray], detectors: Sequence[str], laye
                 y=list(detectors),
                 zmin=0,
                 zmax=1,
-                colorscale=[[0, "rgba(140,140,140,0.15)"], [1, COLOURS["attack"]]],
+                colorscale=VERDICTS,
                 showscale=False,
                 xgap=2,
                 ygap=2,
-                text=words,
+                text=shown,
                 texttemplate="%{text}",
                 textfont={"size": 11},
-                hovertemplate=f"{what}<br>%{{y}} in %{{x}}: %{{text}}<extra></extra>",
+                hovertext=words,
+                hovertemplate=f"{what}<br>%{{y}} in %{{x}}: %{{hovertext}}<extra></extra>",
             ),
             row=1,
             col=place,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from hfcviz.palette import CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, drawn, dressed, panels, set_axes
+from hfcviz.palette import CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, drawn, dressed, in_cell, panels, set_axes
 
 
 def roc_grid(
@@ -173,8 +173,8 @@ def auc_map(
                 "zmin": 0,
                 "zmax": 1,
                 "colorscale": "RdBu_r",
-                "text": np.round(z, 2),
-                "texttemplate": "%{text:.2f}",
+                "text": [[in_cell(f"{value:.2f}", "RdBu_r", round(float(value), 2)) for value in row] for row in z],
+                "texttemplate": "%{text}",
                 "textfont": {"size": 11},
                 "xgap": 2,
                 "ygap": 2,

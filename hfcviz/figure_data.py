@@ -66,7 +66,7 @@ def _lines(trace: Any) -> Iterator[Line]:
             for column, x in enumerate(across):
                 if z[row][column] is None:  # an empty cell, or the heading of a group
                     continue
-                detail = {} if notes is None else {"detail": _value(notes[row][column])}
+                detail = {} if notes is None else {"detail": plain(str(notes[row][column]))}
                 yield {"x": _value(x), "y": _value(y), "value": _value(z[row][column])} | detail
     elif trace.type == "image":
         yield from _pixels(trace)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import dressed
+from hfcviz.palette import dressed, in_cell
 
 SCALES = {"AUC": ("RdBu_r", [0, 0.5, 1]), "share": ("Blues", [0, 0.5, 1])}
 """What a cell says: its colours, and the ticks of their bar. AUC: white is chance, and the other colour below it is an inverted
@@ -75,7 +75,10 @@ def heat_maps(
                 zmin=0,
                 zmax=1,
                 colorscale=colours,
-                text=[["" if math.isnan(value) else f"{value:.2f}" for value in row] for row in z],
+                text=[
+                    ["" if math.isnan(value) else in_cell(f"{value:.2f}", colours, round(value, 2)) for value in row]
+                    for row in z
+                ],
                 texttemplate="%{text}",
                 textfont={"size": 11},
                 xgap=2,

@@ -12,6 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 COLOURS = {"clean": "#0072B2", "noise": "#8C8C8C", "attack": "#D55E00", "hidden": "#C24F9B"}
@@ -76,6 +77,20 @@ def _based(figure: go.Figure, template: Any) -> go.Figure:
     figure.layout.template = template
     figure.layout._validate = True
     return figure
+
+
+@lru_cache(maxsize=1024)
+def in_cell(text: str, scale: str | tuple[tuple[float, str], ...], place: float) -> str:
+    """The text of a coloured cell, in black or white, whichever has more contrast with its colour: 4.5 to 1 on any (WCAG 2.2, relative
+    luminance), where plotly's own dark grey has 3 on the colours between.
+
+    scale: a name of plotly's or places with colours in hex; place: of the cell's value on it, 0 to 1.
+    """
+    known = scale if isinstance(scale, str) else [[at, colour] for at, colour in scale]
+    colour = sample_colorscale(known, [place], colortype="tuple")[0]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return f"<span style='color:{'black' if (light + 0.05) ** 2 > 0.05 * 1.05 else 'white'}'>{text}</span>"
 
 
 def panels(rows: int, columns: int, **options: object) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def least_width(figure: go.Figure) -> float:
     for trace in figure.data:
         if trace.type == "heatmap" and trace.texttemplate and trace.z is not None and len(trace.z):
             across = _domain(figure, "x", trace.xaxis)
-            letters = max((len(str(word)) for row in np.asarray(trace.text) for word in row), default=1)
+            letters = max((len(plain(str(word))) for row in np.asarray(trace.text) for word in row), default=1)
             least = max(least, len(trace.z[0]) * max(CELL, letters * LETTER) / (across[1] - across[0]) + 60)
     return least
 

@@ -9,6 +9,7 @@ import pytest
 from hfcviz.charts import depth_strip, detector_chart, trace_lines, verdict_map
 from hfcviz.figures import difference_panels, scan_panels
 from hfcviz.palette import CLASS_COLOURS, COLOURS, SYMBOLS
+from hfcviz.paper import plain
 from hfcviz.scatters import Group, Own, layer_scatter
 
 ROLES = ("clean", "noise", "attack", "hidden")
@@ -256,8 +257,8 @@ def test_the_verdict_map_says_caught_where_a_detector_flags():
         assert (list(trace.x), list(trace.y)) == (["a", "b", "c"], ["KD", "SVM"])
         assert np.array_equal(trace.z, flag)
         assert (trace.zmin, trace.zmax) == (0, 1)
-        assert np.array_equal(np.asarray(trace.text) == "caught", flag)
-        assert np.array_equal(np.asarray(trace.text) == "passes", ~flag)
+        words = [[plain(text) for text in row] for row in trace.text]
+        assert np.array_equal(words, np.where(flag, "caught", "passes")) and np.array_equal(trace.hovertext, words)
         assert what in trace.hovertemplate
     assert [note.text for note in figure.layout.annotations] == ["MIM", "MIM+HFC"]
     assert all(axis.autorange == "reversed" for axis in figure.select_yaxes())

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from hfcviz.heatmaps import SCALES, heat_maps
+from hfcviz.paper import plain
 
 PANELS = {
     "Success": {"PGD": {"reached": 1.0}, "PGD+HFC": {"reached": 0.9}},
@@ -17,7 +18,7 @@ def test_every_cell_holds_its_value_and_says_it():
     success, auc = figure.data
     assert list(auc.x) == ["KD", "LID"] and list(auc.y) == ["PGD", "PGD+HFC"]
     assert [list(row) for row in auc.z] == [[0.97, 0.8], [0.3, None]]
-    assert [list(row) for row in auc.text] == [["0.97", "0.80"], ["0.30", ""]]
+    assert [[plain(text) for text in row] for row in auc.text] == [["0.97", "0.80"], ["0.30", ""]]
     assert [list(row) for row in success.z] == [[1.0], [0.9]]
     assert auc.hovertext[0][0] == "PGD, KD: 0.970"
 

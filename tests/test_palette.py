@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from hfcviz.palette import drawn, dressed, panels, set_axes
+from hfcviz.charts import VERDICTS
+from hfcviz.heatmaps import SCALES
+from hfcviz.palette import drawn, dressed, in_cell, panels, set_axes
+from hfcviz.paper import plain
 
 
 def test_a_figure_of_plain_dicts_is_the_one_that_plotly_makes_step_by_step():
@@ -60,3 +66,21 @@ def test_axes_of_one_letter_are_set_and_the_others_stay():
     for name, axis in before.items():
         assert layout[name] == (axis | {"zeroline": False} if name.startswith("x") else axis)
     assert sum(name.startswith("x") for name in before) == 2
+
+
+def brightness(colour: tuple[float, ...]) -> float:
+    """Relative luminance by WCAG 2.2, from the transfer function of IEC 61966-2-1."""
+    red, green, blue = (one / 12.92 if one <= 0.04045 else math.pow((one + 0.055) / 1.055, 2.4) for one in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scale", [VERDICTS, *(name for name, _ in SCALES.values())])
+def test_a_number_has_contrast_enough_on_every_colour_of_its_cell(scale):
+    for percent in range(101):
+        known = scale if isinstance(scale, str) else [list(one) for one in scale]
+        cell = brightness(sample_colorscale(known, percent / 100, colortype="tuple")[0])
+        text = in_cell("0.5", scale, percent / 100)
+        ink = {"black": 0.0, "white": 1.0}[text.split("color:")[1].split("'")[0]]
+        low, high = sorted([cell, ink])
+        assert (high + 0.05) / (low + 0.05) >= 4.5, percent
+        assert plain(text) == "0.5"

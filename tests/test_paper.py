@@ -119,3 +119,10 @@ def test_a_table_of_many_lines_keeps_a_line_for_each_and_a_short_one_its_height(
 
     assert height(60) >= 60 * BASE
     assert height(4) <= 180 + 19 * 4
+
+
+def test_the_colour_of_a_number_in_its_cell_takes_no_room():
+    figure = heat_maps({"AUC": {"PGD": {f"column {number}": 0.5 for number in range(30)}}}, "AUC")
+    before = least_width(figure)
+    figure.data[0].text = [["0.50"] * 30]
+    assert least_width(figure) == before
