@@ -154,3 +154,5 @@ def test_the_map_is_centred_on_chance_and_each_cell_is_its_auc():
     for panel in figure.data:
         assert (panel.zmin, panel.zmax) == (0, 1)
         assert np.array_equal(panel.z, [[0.9, 0.1], [0.4, 0.6]])
+    for axis in figure.select_yaxes():
+        assert tuple(axis.range) == (1.5, -0.5), "the first detector above, and its whole cell"
