@@ -32,6 +32,8 @@ HELP = {
 }
 SHOWN = 12
 """Thumbnails of selected scans that are shown at a time."""
+LEAD = 0.12
+"""Seconds by which the scatter is sent before the figures below it; the browser is busy with it for longer."""
 
 
 @st.fragment

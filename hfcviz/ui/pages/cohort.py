@@ -1,5 +1,7 @@
 """Cohort: every held-out scan at once, what each detector makes of them, and the scans behind a selection."""
 
+import time
+
 import streamlit as st
 
 from hfcviz.figure_sets import cohort_labels
@@ -32,6 +34,8 @@ if judged is not None:
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
+    # What comes together the browser shows together: what is looked at first need not wait for what lies below.
+    time.sleep(cohort_views.LEAD)
     cohort_views.scans_table(judged, bundle, labels, linked.chosen())
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
