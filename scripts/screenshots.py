@@ -25,10 +25,11 @@ PAGES = {
     "tour": "tour?step=6",
     "glossary": "glossary",
     "cohort": "cohort",
+    "studies": "studies?study=defender",
     "data": "data",
 }
 TASKS = {name: bundle.title for name, bundle in list(BUNDLES.items())[1:]}
-TITLES = {"explore": "Explore", "cohort": "Cohort", "data": "Data & model"}
+TITLES = {"explore": "Explore", "cohort": "Cohort", "studies": "Studies", "data": "Data & model"}
 
 
 def main() -> None:
