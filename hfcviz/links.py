@@ -169,7 +169,7 @@ def from_query(query: Mapping[str, str]) -> tuple[View, list[str]]:
         detector=one_of("detector", list(DETECTORS)),
         study=one_of("study", list(catalogue.STUDIES)),
     )
-    refused += [f"A link must be made of parameters of ours; got {short(name)}: it is left out." for name in left]
+    refused += [f"The link has a part that hfcviz does not know, {short(name)}: it is left out." for name in left]
     return view, refused
 
 

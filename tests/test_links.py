@@ -161,7 +161,8 @@ def test_what_cannot_be_used_is_left_out_and_the_rest_holds():
     assert (view.plan.attack.steps, view.plan.attack.eps, view.method) == (7, 8 / 255, "UMAP")
     assert (view.layer, view.chosen) == (None, frozenset())
     assert refused[0] == "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255)."
-    assert [sentence.split(" must")[0] for sentence in refused] == ["Attack.eps", "layer", "chosen", "A link"]
+    unknown = "The link has a part that hfcviz does not know, 'page': it is left out."
+    assert [sentence.split(" must")[0] for sentence in refused] == ["Attack.eps", "layer", "chosen", unknown]
 
 
 def test_an_address_tells_how_a_volume_is_looked_at():

@@ -166,7 +166,7 @@ def test_more_classes_stand_beside_and_no_attack_is_made_twice(tmp_path):
     two, three = lab_of(tiny_cnn(2), tmp_path), Lab(case().classifier, case().dataset, BUDGET, Store(tmp_path))
     rows, shows, shows_not = perform_on(two, "margin", three)
     least = min(row["gradient"] for row in rows if row["classes"] == 3)
-    assert least < 0.99 and f" and turns in {three.classifier.name} (3 classes, cosine {least:.2f})" in shows
+    assert least < 0.99 and f" and turns in {three.classifier.name} (3 classes, cosine down to {least:.2f})" in shows
     assert (
         {row["classes"] for row in rows} == {2, 3}
         and "(3 classes, cosine " in shows

@@ -256,8 +256,8 @@ def shows(rows: list[Row]) -> str:
     for network in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == network]
         least, last = min(row["gradient"] for row in own), max(row["step"] for row in own)
-        way = "keeps its direction" if least >= STRAIGHT else "turns"
-        pulls.append(f"{way} in {network} ({own[0]['classes']} classes, cosine {least:.2f})")
+        way, to = ("keeps its direction", "") if least >= STRAIGHT else ("turns", "down to ")
+        pulls.append(f"{way} in {network} ({own[0]['classes']} classes, cosine {to}{least:.2f})")
         gone = [row for row in own if row["step"] == last and "displacement" in row]
         if gone:
             ends = " and ".join(f"{row['displacement']:.2f} ({row['attack']})" for row in gone)

@@ -131,7 +131,11 @@ def live(bundle: Bundle) -> None:
             width="stretch",
             help="Attack the scans, train the detectors on one part of them and judge them on the other.",
         )
-        st.caption("What is finished is kept: the same choice goes on where it stopped.")
+        steps = bundle.reference.recipe["attack"]["steps"]
+        st.caption(
+            f"Attacks of more than one step take {steps}, as in the task's own cohort. What is finished is kept: the same choice "
+            "goes on where it stopped."
+        )
         if st.session_state.cohort is not None and st.button(
             "Back to the published runs", disabled=running, help="The evaluated cohort stays on disk."
         ):
