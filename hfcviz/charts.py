@@ -28,7 +28,7 @@ def depth_strip(
         go.Scatter(
             x=names,
             y=squash(lower),
-            name="clean scans, 5 to 95 %",
+            name="clean, 5 to 95 %",
             fill="tonexty",
             fillcolor="rgba(0,114,178,0.16)",
             **band,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import PurePath
 
 import numpy as np
@@ -29,8 +30,18 @@ def of_activations(
 
 def of_cohort(judged: Judged, role: str, kind: str, class_names: Sequence[str], layer: str | None = None) -> list[str]:
     """A text for each scan of a judged cohort in one role, with what was kept of it; layer: of the log-likelihood."""
-    best, sure = judged.predicted.get(role), judged.confidence.get(role)
+    known = _known(judged, role, kind, tuple(class_names))
     likelihood = judged.likelihood.get(role, {}).get(layer or "")
+    if likelihood is None:
+        return ["<br>".join(ends) for ends in known]
+    found = zip(known, likelihood.tolist(), strict=True)
+    return [f"{head}<br>log-likelihood in {layer}: {value:.4g}<br>{verdicts}" for (head, verdicts), value in found]
+
+
+@lru_cache(maxsize=64)
+def _known(judged: Judged, role: str, kind: str, class_names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What does not depend on the layer, of each scan: before its log-likelihood and after it."""
+    best, sure = judged.predicted.get(role), judged.confidence.get(role)
     texts = []
     for row, name in enumerate(judged.ids):
         lines = [f"<b>{_short(name)}</b>, {kind}"]
@@ -42,10 +53,8 @@ def of_cohort(judged: Judged, role: str, kind: str, class_names: Sequence[str], 
             if role in judged.fooled:
                 aim = class_names[int(judged.targets[row])]
                 lines.append(f"{'seen' if judged.fooled[role][row] else 'not seen'} as {aim}, its target")
-        if likelihood is not None:
-            lines.append(f"log-likelihood in {layer}: {likelihood[row]:.4g}")
-        lines.append(_verdicts([one for one in judged.scores if judged.caught(one, role)[row]], len(judged.scores)))
-        texts.append("<br>".join(lines))
+        caught = [one for one in judged.scores if judged.caught(one, role)[row]]
+        texts.append(("<br>".join(lines), _verdicts(caught, len(judged.scores))))
     return texts
 
 
@@ -94,5 +103,6 @@ def _verdicts(caught: Sequence[str], count: int) -> str:
     )
 
 
+@lru_cache(maxsize=8192)
 def _short(name: str) -> str:
     return PurePath(name).name

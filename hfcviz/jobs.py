@@ -19,6 +19,8 @@ from hfcviz.settings import InputError, Progress
 T = TypeVar("T")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
+BREATH = 0.2
+"""Seconds that a job waits at its beginning, in which the page that asked for it says so: the work takes every core."""
 _log = logging.getLogger("hfcviz")
 _ids = count(1)
 _queue: SimpleQueue[tuple[Job[Any], Callable[[Progress], Any]]] = SimpleQueue()
@@ -67,6 +69,11 @@ class Job(Generic[T]):
         return max(0.0, left - (monotonic() - reported))
 
     @property
+    def stopping(self) -> bool:
+        """Whether somebody has cancelled it; it may still be in its present step."""
+        return self._stop.is_set()
+
+    @property
     def finished(self) -> bool:
         return self._finished.is_set()
 
@@ -90,8 +97,9 @@ class Job(Generic[T]):
         with self._lock:
             if self.state != "queued":
                 return
-            self._started = monotonic()
             self.state = "running"
+        self._stop.wait(BREATH)
+        self._started = monotonic()
         result: T | None = None
         error: str | None = None
         state: State = "done"

@@ -62,7 +62,7 @@ def scatter_points(page) -> int:
 
 def test_opens_with_pictures_and_no_error(page):
     assert "PGD+HFC" in shown(page)
-    assert page.locator(".js-plotly-plot").count() >= 5
+    assert page.locator(".js-plotly-plot").count() >= 4
     assert page.locator("[data-testid=stAlert]").count() == 0
     assert scatter_points(page) > 300
 
@@ -231,6 +231,9 @@ def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
 
     layer = page.get_by_role("slider", name="Layer, from input to output")
     assert drawn_by(lambda: layer.press("ArrowLeft"), "scatter") == {"scatter": 1}
+    assert drawn_by(page.get_by_text("all layers", exact=True).click, "grid") == {"grid": 1}
+    page.get_by_text("one layer", exact=True).click()
+    idle(page)
     whole = dict.fromkeys(("cohort", "roc", "scores", "auc-map"), 1)
     assert drawn_by(page.get_by_role("link", name="Cohort").click, "auc-map") == whole, (
         "the side bar takes no room either"
@@ -238,6 +241,10 @@ def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
     run = page.locator("[class*=st-key-cohort-run]").get_by_text("BIM", exact=True)
     assert drawn_by(run.click, "auc-map") == whole
     assert drawn_by(lambda: layer.press("ArrowLeft"), "cohort") == {"cohort": 1}
+    whole = dict.fromkeys(("scan", "difference", "scatter", "depth", "detectors"), 1)
+    assert drawn_by(page.get_by_role("link", name="Explore").click, "detectors") == whole
+    assert drawn_by(page.get_by_text("Scores and verdicts layer by layer").click, "layers") == {"layers": 1}
+    assert drawn_by(page.get_by_role("link", name="Studies").click, "study-direction") == {"study-direction": 1}
 
 
 def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page, tmp_path):
@@ -255,7 +262,7 @@ def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page
     page.get_by_role("button", name="Run").click()
     page.get_by_text(re.compile(r"^Shown: mine.png, eps 4/255, 2 steps")).wait_for(timeout=2 * WAIT)
     idle(page)
-    assert page.locator(".js-plotly-plot").count() >= 5 and scatter_points(page) > 300
+    assert page.locator(".js-plotly-plot").count() >= 4 and scatter_points(page) > 300
     assert page.locator("[class*=st-key-scatter]").get_by_text("NORMAL, training").count() == 1
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import plotly.io as pio
 import pytest
+from plotly import tools
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.palette import drawn, panels
-from hfcviz.ui.once import BARE, ROOM, TICKS, drawn_once
+from hfcviz.ui.once import BARE, ROOM, TICKS, for_page
 
 POINT = {"type": "scatter", "x": [1.0], "y": [2.0]}
 
@@ -24,23 +26,12 @@ POINT = {"type": "scatter", "x": [1.0], "y": [2.0]}
         ("zoom", True, False, None, 8),
     ],
 )
-def test_within_the_layout_says_what_would_be_set_later_and_afterwards_it_is_as_before(
-    mode, ticks, selects, clicks, left
-):
+def test_the_page_says_what_would_be_set_later_and_the_figure_stays_as_it_was(mode, ticks, selects, clicks, left):
     figure = drawn([POINT], 300, dragmode=mode, yaxis={"showticklabels": ticks})
     before = figure.to_json()
-    with drawn_once(figure, selects=selects):
-        layout = figure.layout
-        assert (layout.datarevision, layout.clickmode, layout.margin.l) == (0, clicks, left)
-        assert layout.hovermode == ("closest" if selects else None) and layout.margin.t == 34
-    assert figure.to_json() == before
-
-
-def test_a_failure_on_the_way_to_the_page_leaves_the_figure_as_it_was():
-    figure = drawn([POINT], 300, dragmode="lasso")
-    before = figure.to_json()
-    with pytest.raises(RuntimeError), drawn_once(figure, selects=True):
-        raise RuntimeError
+    layout = spec(for_page(figure, selects=selects))["layout"]
+    assert (layout["datarevision"], layout.get("clickmode"), layout["margin"]["l"]) == (0, clicks, left)
+    assert layout["hovermode"] == "closest" and layout["margin"]["t"] == 34
     assert figure.to_json() == before
 
 
@@ -60,25 +51,27 @@ def two_panels():
 
 
 def spec(figure):
-    return json.loads(figure.to_json())
+    """As Streamlit sends it."""
+    return json.loads(
+        pio.to_json(tools.return_figure_from_figure_or_data(figure, validate_figure=True), validate=False)
+    )
 
 
-@pytest.mark.parametrize("name", ROOM)
-def test_plotly_finds_nothing_new_in_the_copy_of_a_quick_figure(name):
+@pytest.mark.parametrize("name", [*ROOM, "another"])
+def test_plotly_finds_nothing_new_in_the_copy_of_a_figure(name):
     """It takes no template and no packed numbers for those of before."""
     figure = two_panels()
     before = figure.to_json()
-    with drawn_once(figure, name) as (shown, theme):
-        sent = spec(shown)
-    assert theme is None and sent["layout"]["template"] is None and "bdata" not in json.dumps(sent)
-    assert {side: sent["layout"]["margin"][side] for side in ROOM[name]} == ROOM[name]
+    sent = spec(for_page(figure, name))
+    assert sent["layout"]["template"] is None and "bdata" not in json.dumps(sent)
+    room = ROOM.get(name, {})
+    assert {side: sent["layout"]["margin"][side] for side in room} == room
     assert figure.to_json() == before and "bdata" in before and "template" in before
 
 
 def test_a_quick_figure_has_the_same_points_and_words_and_its_look_in_every_axis():
     figure = two_panels()
-    with drawn_once(figure, "roc") as (shown, _):
-        sent = spec(shown)
+    sent = spec(for_page(figure, "roc"))
     points, cells = sent["data"]
     assert (points["x"], points["y"], points["marker"]["opacity"]) == ([1.0, None], [2.0, 4.0], [1, 0.5])
     assert cells["z"] == [[0.5, 1.0]] and (cells["xaxis"], cells["yaxis"]) == ("x2", "y2")
@@ -95,15 +88,16 @@ def test_a_quick_figure_has_the_same_points_and_words_and_its_look_in_every_axis
 
 
 def test_axes_that_a_figure_does_not_name_have_the_look_too():
-    with drawn_once(drawn([POINT], 300), "scatter") as (shown, _):
-        layout = spec(shown)["layout"]
+    layout = spec(for_page(drawn([POINT], 300), "scatter"))["layout"]
     assert layout["xaxis"]["automargin"] and layout["yaxis"]["automargin"]
 
 
-def test_another_figure_is_shown_itself_with_the_theme():
-    figure = two_panels()
-    with drawn_once(figure, "another") as (shown, theme):
-        assert shown is figure and theme == "streamlit"
+def test_the_frames_of_a_film_are_sent_too():
+    figure = drawn([POINT], 300)
+    figure.frames = [{"name": "3", "data": [{"type": "scatter", "y": np.array([4.0])}]}]
+    (frame,) = spec(for_page(figure, "film"))["frames"]
+    assert frame["name"] == "3" and frame["data"][0]["y"] == [4.0]
+    assert "frames" not in spec(for_page(drawn([POINT], 300)))
 
 
 def page():

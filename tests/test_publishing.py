@@ -22,7 +22,7 @@ def open_dialog(app, key: str = "depth"):  # noqa: F811
 def test_every_figure_of_explore_has_its_export_and_nothing_is_rendered_before_it_is_asked_for(app, monkeypatch):  # noqa: F811
     monkeypatch.setattr(publish, "render", lambda *a: pytest.fail("a figure was rendered"))
     keys = {one.key.removeprefix("export.") for one in app.button if (one.key or "").startswith("export.")}
-    assert keys == {"scan", "difference", "scatter", "depth", "detectors", "layers"}
+    assert keys == {"scan", "difference", "scatter", "depth", "detectors"}
     open_dialog(app)
     assert not app.exception
     labels = [one.label for one in app.get("download_button")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -16,8 +16,12 @@ from hfcviz.settings import Progress
 from hfcviz.store import digest
 from hfcviz.ui import linked, links, publishing, state
 from hfcviz.ui.feature_views import HELP as HELP_ALSO
+from hfcviz.ui.kept import kept
 from hfcviz.ui.run import computed
 from hfcviz.ui.views import chart
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 HELP = {
     "scatter": "Each point is one held-out scan in one version. Draw around points: the same scans are marked in the "
@@ -32,8 +36,6 @@ HELP = {
 }
 SHOWN = 12
 """Thumbnails of selected scans that are shown at a time."""
-LEAD = 0.12
-"""Seconds by which the scatter is sent before the figures below it; the browser is busy with it for longer."""
 
 
 @st.fragment
@@ -75,15 +77,20 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: froz
     if found is None:
         return
     names = bundle.about["class_names"]
-    figure = cohort_charts.cohort_scatter(
-        by_role(judged, found),
-        judged.ids,
-        judged.labels,
-        judged.places(linked.chosen()).tolist(),
-        labels,
-        found.axes,
-        ticks=found.exact,
-        hover={role: hovers.of_cohort(judged, role, labels[role], names, layer) for role in judged.roles},
+    figure = kept(
+        "cohort",
+        judged,
+        (layer, method, linked.chosen()),
+        lambda: cohort_charts.cohort_scatter(
+            by_role(judged, found),
+            judged.ids,
+            judged.labels,
+            judged.places(linked.chosen()).tolist(),
+            labels,
+            found.axes,
+            ticks=found.exact,
+            hover={role: hovers.of_cohort(judged, role, labels[role], names, layer) for role in judged.roles},
+        ),
     )
     about, view = (
         f"{method} of the features of {layer}, every held-out scan in every version.",
@@ -195,10 +202,16 @@ def _scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None
 def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
     """A panel for each detector; selected scans lie on the curves."""
     chosen = judged.places(linked.chosen())
-    curves = {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
-    marks = selected_marks(judged, chosen) if len(chosen) else {}
+
+    def curves() -> dict[str, Any]:
+        return {name: {role: curve(judged, name, role) for role in judged.attacks} for name in judged.scores}
+
+    def draw() -> go.Figure:
+        marks = selected_marks(judged, chosen) if len(chosen) else {}
+        return cohort_charts.roc_grid(kept("curves", judged, None, curves), marks, labels)
+
     chart(
-        cohort_charts.roc_grid(curves, marks, labels),
+        kept("roc", judged, chosen.tolist(), draw),
         "roc",
         "ROC curves of every detector for both attacks.",
         view=_view(judged),
@@ -220,13 +233,19 @@ def scores(judged: Judged, labels: dict[str, str], chosen: frozenset[str]) -> No
         persist_state="session",
     )
     name = name or next(iter(judged.scores))
-    figure = cohort_charts.score_strips(
-        judged.scores[name],
-        judged.ids,
-        judged.places(linked.chosen()).tolist(),
-        judged.thresholds[name],
-        labels,
-        f"score of {name} (higher is more suspicious)",
+    chosen_rows = judged.places(linked.chosen()).tolist()
+    figure = kept(
+        "scores",
+        judged,
+        (name, chosen_rows),
+        lambda: cohort_charts.score_strips(
+            judged.scores[name],
+            judged.ids,
+            chosen_rows,
+            judged.thresholds[name],
+            labels,
+            f"score of {name} (higher is more suspicious)",
+        ),
     )
     about, view = f"Scores of {name} for every version of the held-out scans, with the threshold.", {"detector": name}
     linked.chart(figure, "scores", about, judged.ids, view=view | _view(judged), content=_content(judged))
@@ -234,12 +253,16 @@ def scores(judged: Judged, labels: dict[str, str], chosen: frozenset[str]) -> No
 
 def layers(judged: Judged, labels: dict[str, str]) -> None:
     """AUC of every detector in every layer alone."""
-    aucs = {
-        role: {row["detector"]: row["layers"] for row in judged.rows if row["role"] == role and row["layers"]}
-        for role in judged.attacks
-    }
+
+    def draw() -> go.Figure:
+        aucs = {
+            role: {row["detector"]: row["layers"] for row in judged.rows if row["role"] == role and row["layers"]}
+            for role in judged.attacks
+        }
+        return cohort_charts.auc_map(aucs, judged.layer_names, labels)
+
     chart(
-        cohort_charts.auc_map(aucs, judged.layer_names, labels),
+        kept("auc-map", judged, None, draw),
         "auc-map",
         "AUC of each detector in each layer alone, for both attacks.",
         content=_content(judged),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from hfcviz import jobs
@@ -27,7 +29,6 @@ def sidebar(bundle: Bundle) -> Plan | None:
     """
     with st.sidebar:
         scan: state.ChosenScan | None = st.session_state.scan
-        st.caption(bundle.title)
         if scan is not None:
             chosen = st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False)
             chosen.image(state.thumbnail(scan.x), width=96, alt="the chosen scan")
@@ -42,21 +43,21 @@ def sidebar(bundle: Bundle) -> Plan | None:
         running = st.session_state.job is not None
         st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
-        pressed = st.container(key="run_bar").button(
-            "Run",
-            type="primary",
-            width="stretch",
-            disabled=not ready,
-            icon=":material/play_arrow:",
-            shortcut=RUN_KEY,
-            help="Attack the scan without and with the constraint, and ask all detectors.",
-        )
+        bar = st.container(key="run_bar").empty()
+        look: dict[str, Any] = {
+            "type": "primary",
+            "width": "stretch",
+            "icon": ":material/play_arrow:",
+            "shortcut": RUN_KEY,
+        }
+        look["help"] = "Attack the scan without and with the constraint, and ask all detectors."
+        pressed = bar.button("Run", disabled=not ready, **look)
         at_once = st.session_state.pop("at_once", False)  # a link names this result
         if ready and (pressed or at_once):
             assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
-            st.rerun()
+            bar.button("Run", disabled=True, key="run.busy", **look)  # to draw the whole page again would take its time
     return plan
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 import streamlit as st
 
@@ -14,7 +16,11 @@ from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
 from hfcviz.ui import linked, links, state
-from hfcviz.ui.run import computed
+from hfcviz.ui.kept import kept
+from hfcviz.ui.run import computed, lead, saying
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 HELP = {
     "layer": "Drag, or use the arrow keys: from the network's first block to its last feature, the penultimate one.",
@@ -40,36 +46,66 @@ def features(outcome: Outcome, bundle: Bundle) -> None:
             persist_state="session",
         )
         linked.let_go("explore")
+        note = st.empty()
     layer = _layer(outcome)
-    judged = bundle.judged
-    names = bundle.about["class_names"]
-    trained = bundle.reference.recipe["attack"]["eps"] * 255
-    cohort = f"Small points: the cohort, attacked at {trained:g}/255, selectable. Large points: this scan"
-    if shown == linked.ALL:
-        found = _all_embeddings(outcome, bundle, method)
-        if found is None:
-            return
-        figure = layer_views.grid_figure(outcome, bundle.reference, found, names, judged=judged, chosen=linked.chosen())
-        about = f"{method} of the features of every layer, one panel each."
-        linked.chart(figure, "grid", about, view={"method": method, "selected": sorted(linked.chosen())})
-        st.caption(
-            f"{next(iter(found.values())).note}, for each layer on its own; trustworthiness from "
-            f"{min(one.trustworthiness for one in found.values()):.2f} to {max(one.trustworthiness for one in found.values()):.2f}. "
-            f"Panels are rotated or mirrored to lie like the one before, never stretched. {cohort}."
+    picture, words = st.container(), st.container()
+    with words:
+        st.caption(f"**{hovers.evidence(outcome, layer)}**")
+        _selected(bundle.judged)
+    if linked.chosen():  # where they were chosen the browser has dimmed the others already
+        lead()
+    with picture:
+        if shown == linked.ALL:
+            _all_layers(outcome, bundle, method, note)
+        else:
+            _one_layer(outcome, bundle, layer, method)
+
+
+def _one_layer(outcome: Outcome, bundle: Bundle, layer: str, method: str) -> None:
+    embedding = _embedding(outcome, bundle, layer, method)
+    if embedding is None:
+        return
+    reference, names = bundle.reference, bundle.about["class_names"]
+    chosen: dict[str, Any] = {"judged": bundle.judged, "chosen": linked.chosen()}
+    figure = kept(
+        "scatter",
+        outcome,
+        (layer, method, linked.chosen()),
+        lambda: layer_views.scatter_figure(outcome, reference, layer, embedding, names, **chosen),
+    )
+    view = {"layer": layer, "method": method, "selected": sorted(linked.chosen())}
+    linked.chart(figure, "scatter", f"{method} of the features of {layer}.", view=view)
+    path = ", lines: its way over the steps." if embedding.exact else "."
+    st.caption(f"{embedding.statement} {_points(bundle)}{path}")
+
+
+def _all_layers(outcome: Outcome, bundle: Bundle, method: str, note: DeltaGenerator) -> None:
+    """note: an empty place that says what is under way."""
+    found = _all_embeddings(outcome, bundle, method)
+    if found is None:
+        return
+    reference, names = bundle.reference, bundle.about["class_names"]
+    chosen: dict[str, Any] = {"judged": bundle.judged, "chosen": linked.chosen()}
+    with saying("Drawing every layer", note):
+        figure = kept(
+            "grid",
+            outcome,
+            (method, linked.chosen()),
+            lambda: layer_views.grid_figure(outcome, reference, found, names, **chosen),
         )
-    else:
-        embedding = _embedding(outcome, bundle, layer, method)
-        if embedding is None:
-            return
-        figure = layer_views.scatter_figure(
-            outcome, bundle.reference, layer, embedding, names, judged=judged, chosen=linked.chosen()
-        )
-        view = {"layer": layer, "method": method, "selected": sorted(linked.chosen())}
-        linked.chart(figure, "scatter", f"{method} of the features of {layer}.", view=view)
-        path = ", lines: its way over the steps." if embedding.exact else "."
-        st.caption(f"{embedding.statement} {cohort}{path}")
-    st.caption(f"**{hovers.evidence(outcome, layer)}**")
-    _selected(judged)
+    about = f"{method} of the features of every layer, one panel each."
+    linked.chart(figure, "grid", about, view={"method": method, "selected": sorted(linked.chosen())})
+    sure = [one.trustworthiness for one in found.values()]
+    st.caption(
+        f"{next(iter(found.values())).note}, for each layer on its own; trustworthiness from {min(sure):.2f} to {max(sure):.2f}. "
+        f"Panels are rotated or mirrored to lie like the one before, never stretched. {_points(bundle)}."
+    )
+
+
+def _points(bundle: Bundle) -> str:
+    """Which points are whose."""
+    eps = bundle.reference.recipe["attack"]["eps"] * 255
+    return f"Small points: the cohort, attacked at {eps:g}/255, selectable. Large points: this scan"
 
 
 def _method() -> str:

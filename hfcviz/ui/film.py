@@ -15,6 +15,8 @@ from hfcviz.outcome import Outcome
 from hfcviz.store import digest
 from hfcviz.ui import views
 from hfcviz.ui.film_controls import controls
+from hfcviz.ui.kept import kept
+from hfcviz.ui.run import lead, saying
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -35,10 +37,11 @@ def film(outcome: Outcome, bundle: Bundle) -> None:
             st.info("This result was made before films were kept: press Run to make it again.", icon=":material/info:")
             return
         layer = st.session_state.layer  # of the scatter, which is drawn again without this
-        with st.spinner("Making the film …"):  # a second or two, once
+        with saying("Making the film", st.empty()):
             shown, figure, lines = _reel(outcome, bundle, layer)
         steps = [str(step) for step in shown.steps]
         controls(digest(outcome.recipe), "film", steps, lines, FRAME_MS)
+        lead()
         # The browser's own smoothing would hide which pixels change. Where the page is narrow, it scrolls the figure sideways.
         st.html(
             "<style>.st-key-chart-film image {image-rendering: pixelated} .st-key-film_scroll {overflow-x: auto} "
@@ -56,13 +59,12 @@ def film(outcome: Outcome, bundle: Bundle) -> None:
 
 def _reel(outcome: Outcome, bundle: Bundle, layer: str) -> tuple[Film, go.Figure, list[str]]:
     """The film of what is shown, its figure, and a line for each step: made once for a result and layer."""
-    kept = st.session_state.get("film")
-    if kept is None or kept[0] is not outcome or kept[1] != layer:
+
+    def make() -> tuple[Film, go.Figure, list[str]]:
         made = make_film(outcome, bundle.reference, bundle.about["class_names"], layer)
-        lines = [step_line(outcome, made, frame) for frame in range(len(made.steps))]
-        kept = st.session_state.film = (outcome, layer, (made, film_figure(made), lines))
-    found: tuple[Film, go.Figure, list[str]] = kept[2]
-    return found
+        return made, film_figure(made), [step_line(outcome, made, frame) for frame in range(len(made.steps))]
+
+    return kept("film", outcome, layer, make)
 
 
 def _about(outcome: Outcome, shown: Film) -> str:

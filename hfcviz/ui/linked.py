@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from hfcviz.ui import publishing, views
-from hfcviz.ui.once import drawn_once
+from hfcviz.ui.once import for_page
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,16 +56,15 @@ def chart(
     """A figure to be selected from, whose points carry [id, ...] as customdata; where they carry [id, layer], a click opens that
     layer on its own. ids: of a histogram, whose bars carry nothing, the scan of each value; view and content: see `views.chart`.
     """
-    with drawn_once(figure, name, selects=True) as (shown, theme):
-        st.plotly_chart(
-            shown,
-            theme=theme,
-            key=key(name),
-            on_select=partial(_picked, name, key(name), ids),
-            selection_mode=("lasso", "box", "points"),
-            config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
-            alt=alt,
-        )
+    st.plotly_chart(
+        for_page(figure, name, selects=True),
+        theme=None,
+        key=key(name),
+        on_select=partial(_picked, name, key(name), ids),
+        selection_mode=("lasso", "box", "points"),
+        config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{name}"}},
+        alt=alt,
+    )
     views.export(figure, name, alt, view, content)
 
 

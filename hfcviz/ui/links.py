@@ -71,9 +71,10 @@ def open_link() -> None:
 
 def arrive(page: str) -> None:
     """Note which page is drawn, by its url_path, and say what of the address could not be used, until another page is opened."""
-    if page != st.session_state.setdefault("link_page", page):
+    before = st.session_state.get("link_page")
+    if before not in (None, page):
         st.session_state.link_says = []
-    st.session_state.link_page = page
+    st.session_state.link_page, st.session_state.arrived = page, page != before
     for sentence in st.session_state.link_says:
         st.warning(sentence, icon=":material/link_off:")
 

@@ -17,7 +17,8 @@ from hfcviz.projections import PROJECTIONS
 from hfcviz.settings import InputError, options
 from hfcviz.store import digest
 from hfcviz.ui import state
-from hfcviz.ui.run import computed
+from hfcviz.ui.kept import kept
+from hfcviz.ui.run import computed, lead, saying
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -168,8 +169,17 @@ def _say_size(figure: go.Figure, page: Page) -> None:
     st.caption(f"{size}{pixels}{small}" + ("" if small.endswith(".") else "."))
 
 
+@st.fragment
 def paper_figure(outcome: Outcome, bundle: Bundle, draw: Callable[..., None]) -> None:
-    """Chosen layers in chosen projections as one figure with panel letters, and a draft of its caption; `draw` is `views.chart`."""
+    """Chosen layers in chosen projections as one figure with panel letters, and a draft of its caption, once it is opened; `draw` is
+    `views.chart`.
+    """
+    with st.expander("Figure for a paper", on_change="rerun", key="paper") as section:
+        if section.open:
+            _paper_figure(outcome, bundle, draw)
+
+
+def _paper_figure(outcome: Outcome, bundle: Bundle, draw: Callable[..., None]) -> None:
     every, names = list(outcome.activations.layers), bundle.about["class_names"]
     one, two = st.columns([2, 1], vertical_alignment="bottom")
     about = "A row of panels for each, in order of depth."
@@ -211,7 +221,15 @@ def paper_figure(outcome: Outcome, bundle: Bundle, draw: Callable[..., None]) ->
         fresh = embeddings(outcome, bundle.reference, layers, methods, lambda *pair: lookup(pair))
     for pair in missing:
         state.keep_embedding(outcome, *pair, fresh[pair])
-    figure = montage(outcome, bundle.reference, names, layers, methods, fresh)
+    place = st.empty()
+    lead()
+    with saying("Drawing the panels", place):
+        figure = kept(
+            "montage",
+            outcome,
+            (layers, methods),
+            lambda: montage(outcome, bundle.reference, names, layers, methods, fresh),
+        )
     view = {"layers": layers, "methods": methods}
     draw(
         figure,

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
 from hfcviz import jobs
 from hfcviz.settings import Progress
 
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
 T = TypeVar("T")
 RUN_KEY, STOP_KEY = "Mod+Enter", "Esc"
+LEAD = 0.1
+"""Seconds by which what is looked at first is sent before the rest; the browser is busy with it for longer."""
 
 
 def watch(job: jobs.Job, key: str) -> None:
@@ -38,8 +45,26 @@ def _progress(job: jobs.Job) -> None:
         st.rerun()
     left = job.eta_seconds  # read once: the worker may end meanwhile
     eta = f", about {left:.0f} s left" if left is not None else ""
-    waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
+    if job.stopping:
+        waiting = "stopping after its present step"
+    else:
+        waiting = "waiting for another run to end" if job.state == "queued" else f"{job.what}{eta}"
     st.progress(min(max(job.fraction, 0.0), 1.0), text=f"{job.name}: {waiting}")
+
+
+def lead() -> None:
+    """Let the browser draw what it has got before more comes: what comes together it shows together."""
+    time.sleep(LEAD)
+
+
+@contextmanager
+def saying(what: str, place: DeltaGenerator) -> Iterator[None]:
+    """Within, one line in an empty place of the page: of work of less than a second, for which Streamlit's spinner would come too late."""
+    place.caption(f":material/hourglass_top: {what} …")
+    try:
+        yield
+    finally:
+        place.empty()
 
 
 def computed(slot: str, key: object, name: str, work: Callable[[Progress], T]) -> T | None:

@@ -17,6 +17,7 @@ from hfcviz.projections import Embedding
 from hfcviz.scans import Placement, Scan, Window, flat, place
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest
+from hfcviz.ui.kept import kept
 
 KEPT = 40
 """Positions of one layer each that a session remembers: every layer of a bundled network in every projection, and some."""
@@ -100,7 +101,6 @@ def choose(name: str) -> None:
     st.session_state.scan = scan
     st.session_state.embeddings = {}
     st.session_state.origins = {}
-    st.session_state.seen = None
     st.session_state.cohort = None
     st.session_state.cohort_running = None
     st.session_state.cohort_at_once = None
@@ -167,15 +167,14 @@ def remember(scan: ChosenScan) -> None:
 
 def seen(outcome: Outcome) -> Shown:
     """An outcome on the grid that is shown: its scan's own where this session knows it, else the network's."""
-    kept: tuple[Outcome, Shown] | None = st.session_state.seen
-    if kept is None or kept[0] is not outcome:
-        origin = st.session_state.origins.get(outcome.recipe["scan"]["sha256"])
-        if origin is None or origin.scan is None:
-            kept = outcome, shown(outcome, affine=bundle().affine_of(outcome.recipe["scan"]["name"]))
-        else:
-            kept = outcome, shown(outcome, origin.scan, origin.window)
-        st.session_state.seen = kept
-    return kept[1]
+    return kept("seen", outcome, None, lambda: _seen(outcome))
+
+
+def _seen(outcome: Outcome) -> Shown:
+    origin = st.session_state.origins.get(outcome.recipe["scan"]["sha256"])
+    if origin is None or origin.scan is None:
+        return shown(outcome, affine=bundle().affine_of(outcome.recipe["scan"]["name"]))
+    return shown(outcome, origin.scan, origin.window)
 
 
 def collect(key: str) -> object | None:

@@ -12,6 +12,7 @@ from hfcviz.links import BOTH
 from hfcviz.outcome import Outcome, attacked, role_labels
 from hfcviz.scans import Window, sides
 from hfcviz.ui import links, views
+from hfcviz.ui.kept import kept
 from hfcviz.ui.links import CUSTOM, THREE
 from hfcviz.ui.sliders import KEEP, sliders, view_key
 
@@ -56,13 +57,17 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
             _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
             return
         with views.side_by_side():
-            versions, changes = st.container(key="wide_images"), st.container(key="side_images")
+            versions, changes = st.container(key="wide_images"), st.container(key="side_images").empty()
         with versions:
             about = "The scan and its attacked versions in one grey window."
-            views.chart(panels.scan_figure(outcome, names, seen.scan.affine), "scan", about)
-        with changes:
+            affine = seen.scan.affine
+            figure = kept("scan", outcome, None, lambda: panels.scan_figure(outcome, names, affine))
+            views.chart(figure, "scan", about)
+        with changes.container():
             about = "What each attack added, on one zero-centred scale."
-            views.chart(panels.difference_figure(outcome), "difference", about)
+            views.chart(
+                kept("difference", outcome, None, lambda: panels.difference_figure(outcome)), "difference", about
+            )
 
 
 def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
@@ -139,15 +144,9 @@ def _draw(figure: go.Figure, columns: int, alt: str, view: dict[str, Any]) -> No
 
 def windows_of(seen: Shown) -> dict[str, Window]:
     """The windows that suit what is shown."""
-    kept = st.session_state.get("windows")
-    if kept is None or kept[0] is not seen:
-        scan = seen.scan
-        offered = windows.offered(
-            scan.image, seen.placement.window, modality=scan.modality, unit=scan.unit, header=scan.windows
-        )
-        kept = st.session_state.windows = (seen, offered)
-    found: dict[str, Window] = kept[1]
-    return found
+    scan = seen.scan
+    about: dict[str, Any] = {"modality": scan.modality, "unit": scan.unit, "header": scan.windows}
+    return kept("windows", seen, None, lambda: windows.offered(scan.image, seen.placement.window, **about))
 
 
 def _window(options: dict[str, Window], key: str) -> Window:

@@ -14,7 +14,7 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, attacked, report, role_labels
 from hfcviz.ui import publishing, state
-from hfcviz.ui.once import drawn_once
+from hfcviz.ui.once import for_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,8 +56,7 @@ def chart(
 def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
     """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
-    with drawn_once(figure, key) as (shown, theme):
-        st.plotly_chart(shown, theme=theme, key=f"chart.{key}", config=options, alt=alt, height=height)
+    st.plotly_chart(for_page(figure, key), theme=None, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
 def export(
@@ -138,9 +137,12 @@ def detector_table(outcome: Outcome) -> None:
     )
 
 
+@st.fragment
 def layer_verdicts(outcome: Outcome) -> None:
-    """Which layers a detector would flag, by attack."""
-    chart(panels.layer_figure(outcome), "layers", "Verdict of each detector in each layer, for each attack.")
+    """Which layers a detector would flag, by attack, once it is opened."""
+    with st.expander("Scores and verdicts layer by layer", on_change="rerun", key="verdicts") as section:
+        if section.open:
+            chart(panels.layer_figure(outcome), "layers", "Verdict of each detector in each layer, for each attack.")
 
 
 def downloads(outcome: Outcome, names: tuple[str, ...], seen: Shown) -> None:

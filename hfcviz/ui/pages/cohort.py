@@ -1,11 +1,10 @@
 """Cohort: every held-out scan at once, what each detector makes of them, and the scans behind a selection."""
 
-import time
-
 import streamlit as st
 
 from hfcviz.figure_sets import cohort_labels
 from hfcviz.ui import cohort_tables, cohort_views, linked, state, views
+from hfcviz.ui.run import lead
 
 bundle = state.bundle()
 finished = state.collect("cohort_job")
@@ -28,14 +27,17 @@ if judged is not None:
     cohort_tables.table(judged, labels)
     with views.side_by_side():
         left, right = st.container(key="wide_cohort"), st.container(key="side_selection")
-    with left:
-        st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
-        cohort_views.scatter(judged, bundle, labels, linked.chosen())
     with right:
         st.subheader("The selected scans")
         cohort_views.selection(judged, bundle, labels)
-    # What comes together the browser shows together: what is looked at first need not wait for what lies below.
-    time.sleep(cohort_views.LEAD)
+    with left:
+        st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
+    # Where scans have just been chosen the browser has dimmed the others already: then what is linked to it comes first.
+    late = bool(linked.chosen()) and not st.session_state.arrived
+    if not late:
+        with left:
+            cohort_views.scatter(judged, bundle, labels, linked.chosen())
+    lead()
     cohort_views.scans_table(judged, bundle, labels, linked.chosen())
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
@@ -43,3 +45,6 @@ if judged is not None:
     cohort_views.scores(judged, labels, linked.chosen())
     st.subheader("Which layer gives the attack away", help=cohort_views.HELP["layers"])
     cohort_views.layers(judged, labels)
+    if late:
+        with left:
+            cohort_views.scatter(judged, bundle, labels, linked.chosen())

@@ -5,15 +5,17 @@ import streamlit as st
 from hfcviz import panels
 from hfcviz.film import parting_line
 from hfcviz.ui import controls, feature_views, film, publishing, state, status, viewer, views
+from hfcviz.ui.kept import kept
 from hfcviz.ui.method import explain
+from hfcviz.ui.run import lead
 
 bundle = state.bundle()
 finished = state.collect("job")  # before the controls are drawn, which know whether a job runs
 if finished is not None:
     st.session_state.outcome = finished
-plan = controls.sidebar(bundle)
 outcome = st.session_state.outcome
 names = bundle.about["class_names"]
+st.sidebar.caption(bundle.title)  # takes the room of all that comes there
 
 st.title("How an adversarial scan hides")
 if outcome is None:
@@ -21,38 +23,45 @@ if outcome is None:
 else:
     seen = state.seen(outcome)
     st.container(key="headline").markdown(views.headline(outcome, names, seen))
-status.strip(outcome, bundle.reference, plan, st.session_state.scan)
+above, pictures = st.container(key="strip_place").empty(), st.container()
+# What comes together the browser shows together, so what is waited for comes first: on the way in pictures, then answers to the controls.
+arrived, job = st.session_state.arrived, st.session_state.job
+if outcome is not None and arrived:
+    with pictures:
+        viewer.viewer(outcome, seen, names, bundle.name)
+    lead()
+plan = controls.sidebar(bundle)
+with above.container():
+    status.strip(outcome, bundle.reference, plan, st.session_state.scan)
+if st.session_state.job is not job:
+    lead()
 
 if outcome is not None:
-    viewer.viewer(outcome, seen, names, bundle.name)
-
+    if not arrived:
+        with pictures:
+            viewer.viewer(outcome, seen, names, bundle.name)
     with views.side_by_side():
         left, right = st.container(key="wide_features"), st.container(key="side_verdicts")
+    with right:  # its heading takes its room
+        st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
     with left:
         st.subheader("Where the features lie", help=views.HELP["scatter"])
         feature_views.features(outcome, bundle)
+    if arrived:
+        lead()
     with right:
-        st.subheader("Where the attack leaves the data", help=views.HELP["depth"])
-        views.chart(
-            panels.depth_figure(outcome), "depth", "Distance of each version from the clean scans, layer by layer."
-        )
+        about = "Distance of each version from the clean scans, layer by layer."
+        views.chart(kept("depth", outcome, None, lambda: panels.depth_figure(outcome)), "depth", about)
         st.caption(parting_line(outcome))
         st.subheader("What the detectors say", help=views.HELP["detectors"])
-        views.chart(
-            panels.detector_figure(outcome),
-            "detectors",
-            "Percentile of each version's detector score among clean scans.",
-        )
+        about = "Percentile of each version's detector score among clean scans."
+        views.chart(kept("detectors", outcome, None, lambda: panels.detector_figure(outcome)), "detectors", about)
         status.caution(outcome, bundle.reference)
 
     views.detector_table(outcome)
     film.film(outcome, bundle)
-    with st.expander("Scores and verdicts layer by layer"):
-        views.layer_verdicts(outcome)
-    paper = st.expander("Figure for a paper", on_change="rerun", key="paper")
-    if paper.open:
-        with paper:
-            publishing.paper_figure(outcome, bundle, views.chart)
+    views.layer_verdicts(outcome)
+    publishing.paper_figure(outcome, bundle, views.chart)
 with st.expander("What am I looking at? The method in two minutes", expanded=outcome is None):
     explain(bundle)
 if outcome is not None:
