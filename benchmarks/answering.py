@@ -48,7 +48,7 @@ OPENED = {
     "Explore": "[class*=st-key-chart-scan] .heatmaplayer image",
     "Tour": "[class*=wide_tour] .main-svg .heatmaplayer image",
     "Cohort": COHORT,
-    "Studies": "[class*=st-key-chart-study] .scatterlayer path",
+    "Studies": "[class*=st-key-chart-study] .main-svg path",
     "Data & model": f"{MAIN} [data-testid=stImage] img",
     "Glossary": f"{MAIN} h3",
 }
@@ -84,7 +84,7 @@ def timed(
 def opened(page: Any, name: str) -> None:
     """Go to a page and wait until it rests."""
     page.get_by_role("link", name=name).first.click()
-    page.locator(OPENED[name]).first.wait_for(timeout=90_000)
+    page.locator(OPENED[name]).first.wait_for(state="attached", timeout=90_000)
     page.wait_for_timeout(2000)
 
 
@@ -103,14 +103,14 @@ def of_pages(page: Any, times: int) -> dict[str, list[Times]]:
 
 
 def lasso(page: Any, figure: str) -> Callable[[], None]:
-    """Draws around points, up to the last corner; each time around others."""
-    turns = iter(range(1000))
+    """Lets go of what is selected, and draws around points up to the last corner."""
 
     def draw() -> None:
+        let_go(page)
         surface = page.locator(f"{figure} .nsewdrag").first
         surface.scroll_into_view_if_needed()
         box = surface.bounding_box()
-        x, y = box["x"] + box["width"] * 0.2 + 9 * next(turns), box["y"] + box["height"] * 0.15
+        x, y = box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.15
         wide, high = box["width"] * 0.45, box["height"] * 0.7
         page.mouse.move(x, y)
         page.mouse.down()
@@ -118,6 +118,14 @@ def lasso(page: Any, figure: str) -> Callable[[], None]:
             page.mouse.move(x + across, y + down, steps=4)
 
     return draw
+
+
+def let_go(page: Any) -> None:
+    """Select nothing."""
+    button = page.get_by_role("button", name="Let go")
+    if button.count():
+        button.click()
+        page.wait_for_timeout(1500)
 
 
 def chooser(page: Any, where: str, names: list[str]) -> Callable[[], None]:
@@ -137,9 +145,8 @@ def of_explore(page: Any, times: int) -> dict[str, list[Times]]:
     rows["Explore: lasso"] = timed(
         page, listed, page.mouse.up, times, before=lasso(page, "[class*=st-key-scatter]"), since=RELEASE
     )
-    page.get_by_role("button", name="Let go").click()
-    page.wait_for_timeout(1500)
-    one, note = page.get_by_text("one layer", exact=True).first, f"{MAIN} p:has([data-testid=stIconMaterial])"
+    let_go(page)
+    one, note = page.get_by_text("one layer", exact=True).first, "[class*=wide_features] p:has(> [role=img])"
     every, back = page.get_by_text("all layers", exact=True).first, lambda: (one.click(), page.wait_for_timeout(1500))
     rows["all layers: says so"] = timed(page, note, every.click, times, before=back)
     rows["all layers: stand"] = timed(page, "[class*=st-key-grid] path.point", every.click, times, before=back)

@@ -86,7 +86,8 @@ def _all_layers(outcome: Outcome, bundle: Bundle, method: str, note: DeltaGenera
         return
     reference, names = bundle.reference, bundle.about["class_names"]
     chosen: dict[str, Any] = {"judged": bundle.judged, "chosen": linked.chosen()}
-    with saying("Drawing every layer", note):
+    with saying("Drawing every layer", note):  # a browser is busy with it for longer than people wait without a word
+        lead()
         figure = kept(
             "grid",
             outcome,
