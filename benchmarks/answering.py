@@ -46,7 +46,7 @@ STRIPS = "[class*=st-key-scores-] .scatterlayer path.point"
 MAIN = "[data-testid=stMain]"
 OPENED = {
     "Explore": "[class*=st-key-chart-scan] .heatmaplayer image",
-    "Tour": "[class*=wide_tour] .main-svg .heatmaplayer image",
+    "Tour": "[class*=wide_tour] .main-svg path, [class*=wide_tour] .main-svg image",
     "Cohort": COHORT,
     "Studies": "[class*=st-key-chart-study] .main-svg path",
     "Data & model": f"{MAIN} [data-testid=stImage] img",
