@@ -19,8 +19,6 @@ from hfcviz.settings import InputError, Progress
 T = TypeVar("T")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
-BREATH = 0.2
-"""Seconds that a job waits at its beginning, in which the page that asked for it says so: the work takes every core."""
 _log = logging.getLogger("hfcviz")
 _ids = count(1)
 _queue: SimpleQueue[tuple[Job[Any], Callable[[Progress], Any]]] = SimpleQueue()
@@ -97,9 +95,8 @@ class Job(Generic[T]):
         with self._lock:
             if self.state != "queued":
                 return
+            self._started = monotonic()
             self.state = "running"
-        self._stop.wait(BREATH)
-        self._started = monotonic()
         result: T | None = None
         error: str | None = None
         state: State = "done"

@@ -268,3 +268,19 @@ begun.wait()
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "left in order\n", "")
+
+
+def test_a_job_says_that_it_is_stopping_until_its_step_has_ended():
+    started, go_on = threading.Event(), threading.Event()
+
+    def work(progress):
+        started.set()
+        go_on.wait(30)
+        progress(0.5, "half")
+
+    job = jobs.submit(work, "slow")
+    assert started.wait(30) and not job.stopping
+    job.cancel()
+    assert job.stopping and job.state == "running"
+    go_on.set()
+    assert job.wait(30) and job.state == "cancelled"

@@ -25,7 +25,7 @@ else:
     st.container(key="headline").markdown(views.headline(outcome, names, seen))
 above, pictures = st.container(key="strip_place").empty(), st.container()
 # What comes together the browser shows together, so what is waited for comes first: on the way in pictures, then answers to the controls.
-arrived, job = st.session_state.arrived, st.session_state.job
+arrived = st.session_state.arrived
 if outcome is not None and arrived:
     with pictures:
         viewer.viewer(outcome, seen, names, bundle.name)
@@ -33,8 +33,6 @@ if outcome is not None and arrived:
 plan = controls.sidebar(bundle)
 with above.container():
     status.strip(outcome, bundle.reference, plan, st.session_state.scan)
-if st.session_state.job is not job:
-    lead()
 
 if outcome is not None:
     if not arrived:
