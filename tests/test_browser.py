@@ -292,4 +292,5 @@ def test_a_click_in_the_small_pictures_opens_its_layer_and_their_lasso_marks_eve
     point = grid.locator(".subplot.x3y3 path.point").last.bounding_box()
     page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
     page.get_by_text("dimensions of layer2.0").wait_for(timeout=WAIT)
+    idle(page)
     assert grid.count() == 0 and scatter_points(page) > 300

@@ -377,7 +377,6 @@ def test_the_slices_of_a_scan_of_ones_own_are_never_in_the_address(app):
         "scan": own,
         "origins": {own.sha256: own},
         "outcome": replace(first, recipe=recipe),
-        "seen": None,
     }.items():
         app.session_state[key] = value
     app.run()

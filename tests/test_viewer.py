@@ -165,7 +165,7 @@ def test_a_volume_of_one_slice_has_no_slider_and_no_buttons_for_it(own):
     thin = replace(scan, image=scan.image[:, :, :, 4:5])
     chosen = state.ChosenScan("thin.nii", outcome.x[0], None, thin)
     own.session_state["scan"], own.session_state["origins"] = chosen, {digest(outcome.x[0]): chosen}
-    own.session_state["seen"] = None
+    own.session_state["kept.seen"] = None
     own.run()
     assert not own.exception
     keys = [one.key for one in (*own.select_slider, *own.button) if (one.key or "").startswith("slice")]
@@ -258,7 +258,7 @@ def test_an_image_of_ones_own_is_shown_on_its_own_grid(tmp_path, monkeypatch):
     scan = Scan(first.x[0] * 4095, None, (0.5, 0.5), "mine.dcm", (), (0.0, 4095.0), "DICOM", "DX")
     chosen = state.ChosenScan("mine.dcm", first.x[0], None, scan)
     app.session_state["scan"], app.session_state["origins"] = chosen, {first.recipe["scan"]["sha256"]: chosen}
-    app.session_state["seen"] = None
+    app.session_state["kept.seen"] = None
     app.run()
     assert not app.exception and not app.error
     assert "own grid, 128 x 128 pixels of 0.5 x 0.5 mm" in captions(app)

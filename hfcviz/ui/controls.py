@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from hfcviz import jobs
@@ -43,21 +41,21 @@ def sidebar(bundle: Bundle) -> Plan | None:
         running = st.session_state.job is not None
         st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
-        bar = st.container(key="run_bar").empty()
-        look: dict[str, Any] = {
-            "type": "primary",
-            "width": "stretch",
-            "icon": ":material/play_arrow:",
-            "shortcut": RUN_KEY,
-        }
-        look["help"] = "Attack the scan without and with the constraint, and ask all detectors."
-        pressed = bar.button("Run", disabled=not ready, **look)
+        pressed = st.container(key="run_bar").button(
+            "Run",
+            type="primary",
+            width="stretch",
+            disabled=not ready,
+            icon=":material/play_arrow:",
+            shortcut=RUN_KEY,
+            help="Attack the scan without and with the constraint, and ask all detectors.",
+        )
         at_once = st.session_state.pop("at_once", False)  # a link names this result
         if ready and (pressed or at_once):
             assert plan is not None and scan is not None
             st.session_state.job_message = None
             st.session_state.job = _submit(bundle, scan, plan)
-            bar.button("Run", disabled=True, key="run.busy", **look)  # to draw the whole page again would take its time
+            st.rerun()
     return plan
 
 
