@@ -149,7 +149,6 @@ def of_explore(page: Any, times: int) -> dict[str, list[Times]]:
     one, note = page.get_by_text("one layer", exact=True).first, "[class*=wide_features] p:has(> [role=img])"
     every, back = page.get_by_text("all layers", exact=True).first, lambda: (one.click(), page.wait_for_timeout(1500))
     rows["all layers: says so"] = timed(page, note, every.click, times, before=back)
-    rows["all layers: stand"] = timed(page, "[class*=st-key-grid] path.point", every.click, times, before=back)
     back()
     blink = page.locator("[class*=st-key-blink] label").first
     pictures = "[class*=st-key-chart-scan] .heatmaplayer image, [class*=st-key-chart-planes] image"
@@ -201,6 +200,7 @@ def of_cohort(page: Any, times: int) -> dict[str, list[Times]]:
     listed = "[class*=side_selection] [data-testid=stDownloadButton], [class*=side_selection] [data-testid=stImage]"
     around = lasso(page, "[class*=st-key-cohort-]")
     rows["Cohort: lasso"] = timed(page, listed, page.mouse.up, times, before=around, since=RELEASE)
+    let_go(page)
     return rows
 
 
