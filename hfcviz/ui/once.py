@@ -12,7 +12,7 @@ TICKS, BARE = 76, 44
 """Pixels left of a plot that numbers and a name need, and a name alone."""
 ROOM: dict[str, dict[str, int]] = {
     "scatter": {"b": 126},
-    "grid": {"r": 9, "b": 80},
+    "grid": {"l": 12, "r": 12, "b": 80},
     "difference": {"r": 82},
     "depth": {"l": 86, "r": 30, "t": 80, "b": 88},
     "detectors": {"l": 62, "r": 18, "b": 100},
