@@ -34,3 +34,23 @@ def test_the_last_one_of_a_place_is_kept_for_its_session():
     assert list(app.session_state["found"].values()) == [4, 4, 5, 6, 3, 6, 7], "first and table were still there"
     other = AppTest.from_function(page).run()
     assert list(other.session_state["found"].values()) == [0, 0, 1, 2, 3, 2, 4], "another session begins with nothing"
+
+
+def selecting():
+    import streamlit as st
+
+    from hfcviz.ui import linked
+
+    st.session_state.chosen = frozenset()
+    found = [linked.anew("cohort")]
+    for ids in (["a"], ["a"], ["a", "b"], []):
+        linked.select(ids)
+        found.append(linked.anew("cohort"))
+    linked.select(["a"])
+    st.session_state.found = [*found, linked.anew("explore"), linked.anew("cohort")]
+
+
+def test_a_page_knows_when_other_scans_are_selected_than_it_was_drawn_with():
+    app = AppTest.from_function(selecting).run()
+    assert not app.exception
+    assert app.session_state["found"] == [False, True, False, True, False, False, True]

@@ -31,6 +31,13 @@ def select(ids: Iterable[str], source: str = "") -> None:
             turns[name] += 1
 
 
+def anew(page: str) -> bool:
+    """Whether scans are selected, and others than when this page was drawn last; from now on it is drawn with these."""
+    drawn: dict[str, frozenset[str]] = st.session_state.setdefault("drawn_with", {})
+    before, drawn[page] = drawn.get(page, chosen()), chosen()
+    return bool(chosen()) and before != chosen()
+
+
 def toggle(name: str) -> None:
     """Select this scan too, or let go of it."""
     select(chosen() ^ {name})

@@ -33,7 +33,7 @@ if judged is not None:
     with left:
         st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
     # Where scans have just been chosen the browser has dimmed the others already: then what is linked to it comes first.
-    late = bool(linked.chosen()) and not st.session_state.arrived
+    late = linked.anew("cohort") and not st.session_state.arrived
     if not late:
         with left:
             cohort_views.scatter(judged, bundle, labels, linked.chosen())
