@@ -3,7 +3,8 @@
 The app is served on its bundled default and driven by Playwright; the clock is the browser's own, from the key, the click or the end of a
 lasso to the frame after the one in which what was asked for stands on the page. Of a page that is opened that is its first picture or,
 without one, its first words; of a lasso, which dims the other points while it is drawn, the list of what is selected; of a section, its
-controls. "Settled" is when nothing on the page is drawn any more, linked figures included. Exit code 1: a median is above the limit.
+controls; of another study, its question, which comes with its findings in words. "Settled" is when nothing on the page is drawn any
+more, linked figures included. Exit code 1: a median is above the limit.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ def of_others(page: Any, times: int) -> dict[str, list[Times]]:
     opened(page, "Studies")
     names = ["Stress test of the layers", "Out of distribution", "Direction of the attack"]
     study = chooser(page, "[class*=st-key-study-name]", names)
-    rows["another study"] = timed(page, OPENED["Studies"], study, times)
+    rows["another study"] = timed(page, f"{MAIN} h3", study, times)
     opened(page, "Data & model")
     kinds = chooser(page, "[class*=st-key-gallery_class]", ["healthy", "lesion"])
     rows["thumbnails of a class"] = timed(page, OPENED["Data & model"], kinds, times)

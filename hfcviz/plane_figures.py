@@ -24,7 +24,7 @@ GAP, BETWEEN = 0.012, 8
 """Between columns, as a share of the width, and between rows, in pixels."""
 MARGIN = {"l": 26, "r": 92, "t": 48, "b": 8}
 """Room for the names of the planes, the scale of the differences, and titles."""
-BUTTONS = 40
+BUTTONS = 48
 """Room below for the buttons of a figure that can blink."""
 HOVER = 60_000
 """Values that travel along for the mouse, at most: each costs time with every slice. Beyond, the mouse tells positions only."""

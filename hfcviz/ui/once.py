@@ -14,7 +14,7 @@ ROOM: dict[str, dict[str, int]] = {
     "scatter": {"b": 126},
     "grid": {"l": 12, "r": 12, "b": 80},
     "difference": {"r": 82},
-    "depth": {"l": 86, "r": 30, "t": 80, "b": 88},
+    "depth": {"l": 86, "r": 30, "t": 84, "b": 88},
     "detectors": {"l": 62, "r": 18, "b": 100},
     "layers": {"l": 54, "b": 34},
     "film": {"t": 70},

@@ -13,7 +13,7 @@ from hfcviz.store import digest
 from hfcviz.studies import catalogue, reports
 from hfcviz.studies.findings import Findings
 from hfcviz.ui import state
-from hfcviz.ui.run import watch
+from hfcviz.ui.run import lead, watch
 from hfcviz.ui.views import chart
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def findings(found: Findings, name: str) -> None:
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
             st.markdown(words)
+    lead()
     try:
         figure = _figure(name, digest(found.rows), found)
     except InputError as error:
