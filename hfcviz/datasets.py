@@ -110,11 +110,18 @@ DATASETS: dict[str, Source] = {
 """Bundled data sets by name."""
 
 
-def load_dataset(name_or_path: str | Path, *, fit: Sequence[int] | None = None, progress: Progress = silent) -> Dataset:
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    fit: Sequence[int] | None = None,
+    parts: Sequence[str] = PARTS,
+    progress: Progress = silent,
+) -> Dataset:
     """The data set of a name in DATASETS or MEDMNIST (which are downloaded), of an .npz file in the MedMNIST layout, of a
     folder or zip of images or volumes (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
 
-    fit: (C, *spatial), the input of the network for which all images are brought to its size and its channels.
+    fit: (C, *spatial), the input of the network for which all images are brought to its size and its channels. parts: those that are
+    wanted, of what there is; to unpack one takes less time than all.
 
     An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,
@@ -136,10 +143,10 @@ def load_dataset(name_or_path: str | Path, *, fit: Sequence[int] | None = None, 
     elif path.suffix.lower() == ".csv":
         arrays = from_table(path, fit, progress)
     else:
-        arrays = _read(path)
+        arrays = _read(path, parts)
 
     found = {}
-    for part in PARTS:
+    for part in parts:
         keys = f"{part}_images", f"{part}_labels"
         present = [key for key in keys if key in arrays]
         if len(present) == 1:
@@ -150,7 +157,9 @@ def load_dataset(name_or_path: str | Path, *, fit: Sequence[int] | None = None, 
             found[part] = _split(path.name, part, arrays[keys[0]], arrays[keys[1]], arrays.get(f"{part}_ids"))
     if not found:
         names = ", ".join(arrays) or "nothing of that"
-        raise InputError(f"{path.name} must hold train_images and train_labels (or val_, test_); it holds {names}.")
+        first, *others = parts
+        other = f" (or {', '.join(f'{part}_' for part in others)})" if others else ""
+        raise InputError(f"{path.name} must hold {first}_images and {first}_labels{other}; it holds {names}.")
     shapes = {part: split.x.shape[1:] for part, split in found.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(f"{path.name} must hold images of one shape in all parts; got {shapes}.")
@@ -173,9 +182,9 @@ def load_dataset(name_or_path: str | Path, *, fit: Sequence[int] | None = None, 
     return dataset if fit is None else dataset.fitted(fit)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, parts: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays that belong to the layout, none of them unpickled."""
-    wanted = {f"{part}_{kind}" for part in PARTS for kind in ("images", "labels", "ids")} | {"class_names"}
+    wanted = {f"{part}_{kind}" for part in parts for kind in ("images", "labels", "ids")} | {"class_names"}
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

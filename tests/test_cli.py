@@ -485,7 +485,14 @@ def test_bundles_are_complete_and_belong_together(name):
         assert bundle.first is None and "do not come with hfcviz" in bundle.source_note
         with pytest.raises(InputError, match="There are no images of Chest X-ray"):
             _ = bundle.dataset
+        with pytest.raises(InputError, match="There are no images of Chest X-ray"):
+            _ = bundle.held_out
         return
+    shown = bundle.held_out.splits
+    assert set(shown) == {"test"} and "dataset" not in vars(bundle), (
+        "people are shown no other part: no other is unpacked"
+    )
+    np.testing.assert_array_equal(shown["test"].x, bundle.dataset.splits["test"].x)
     assert bundle.source_note == bundle.dataset.about
     assert bundle.dataset.class_names == bundle.classifier.class_names
     x, label = bundle.dataset.sample("test-0007")

@@ -67,6 +67,20 @@ def test_class_names_come_from_the_file(tmp_path):
     assert dataset.class_names == ("well", "ill", "never seen")
 
 
+def test_a_part_alone_is_that_of_the_whole_and_no_other_is_unpacked(tmp_path):
+    path = write(tmp_path, **good(test_images=pixels(3, 6, 7), test_labels=np.arange(3) % 2))
+    whole, part = load_dataset(path), load_dataset(path, parts=("test",))
+    assert set(part.splits) == {"test"} < set(whole.splits)
+    np.testing.assert_array_equal(part.splits["test"].x, whole.splits["test"].x)
+    assert part.splits["test"].ids == whole.splits["test"].ids
+    with np.load(path) as archive:
+        damaged = dict(archive) | {"train_images": np.zeros(3)}
+    np.savez(path, **damaged)
+    load_dataset(path, parts=("test",))
+    with pytest.raises(InputError, match="must hold val_images and val_labels; it holds"):
+        load_dataset(write(tmp_path, test_images=pixels(3, 4, 4), test_labels=np.zeros(3, int)), parts=("val",))
+
+
 UNSOUND = {
     "no part": ({"images": pixels(3, 4, 4)}, "must hold train_images"),
     "no labels": ({"train_images": pixels(3, 4, 4)}, "train_images but not its partner"),

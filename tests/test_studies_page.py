@@ -12,7 +12,6 @@ from bundles import one_thread  # noqa: F401
 from streamlit.testing.v1 import AppTest
 from studies_of_ours import TALLY
 
-from hfcviz import jobs
 from hfcviz.bundle import BUNDLES
 from hfcviz.datasets import Split
 from hfcviz.palette import COLOURS
@@ -42,7 +41,7 @@ def few(tmp_path, monkeypatch) -> Path:
     """Few images in the place of the brain slices, so that a run is a matter of seconds; also as a file."""
     whole = BUNDLES["brain2d"].dataset
     splits = {part: Split(one.x[:72], one.y[:72], one.ids[:72]) for part, one in whole.splits.items()}
-    monkeypatch.setattr("hfcviz.ui.state.images", lambda: replace(whole, splits=splits))
+    monkeypatch.setitem(vars(BUNDLES["brain2d"]), "dataset", replace(whole, splits=splits))
     arrays = {f"{part}_images": one.x[:, 0] for part, one in splits.items()}
     arrays |= {f"{part}_labels": one.y for part, one in splits.items()}
     path = tmp_path / "few.npz"
@@ -59,15 +58,6 @@ def tally(monkeypatch) -> Iterator[None]:
     study_views._read.clear()
     yield
     study_views._read.clear()
-
-
-@pytest.fixture
-def started(monkeypatch) -> list[str]:
-    """The names of the jobs that were started; none of them runs."""
-    names: list[str] = []
-    idle = jobs.Job("none")
-    monkeypatch.setattr(jobs, "submit", lambda work, name: names.append(name) or idle)
-    return names
 
 
 def page_of(name: str, tmp_path, monkeypatch, study: str | None = None) -> AppTest:
@@ -182,17 +172,17 @@ def test_a_run_takes_the_place_of_the_published_one_until_it_is_put_away(tally, 
     assert "It shows brain2d." in said(app) and "A published run." in said(app)
 
 
-def test_what_cannot_be_run_is_refused_at_once_in_one_sentence(tally, started, tmp_path, monkeypatch):
+def test_what_cannot_be_run_is_refused_in_one_sentence(tally, few, tmp_path, monkeypatch):
     def refuse(lab, settings, beside):
         raise InputError("This study needs a network with dropout, but this one has none: choose another.")
 
     monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
     app = page_of("brain2d", tmp_path, monkeypatch)
-    app.button(key="study.run.tally").click().run()
+    finish(app.button(key="study.run.tally").click().run())
     assert [error.value for error in app.error] == [
         "This study needs a network with dropout, but this one has none: choose another."
     ]
-    assert not started and "It shows brain2d." in said(app)
+    assert "It shows brain2d." in said(app)
 
 
 def test_a_wrong_entry_is_a_sentence_in_the_form(tally, tmp_path, monkeypatch):
@@ -280,7 +270,7 @@ def test_a_second_network_is_offered_and_one_of_one_s_own_is_asked_for(tally, fe
     box.set_value("one of your own").run()
     assert "A second network of your own needs the folder of its model: type it." in [e.value for e in app.error]
     app.text_input(key="study.beside_model.tally").set_value("/nowhere").run()
-    app.button(key="study.run.tally").click().run()
+    finish(app.button(key="study.run.tally").click().run())
     assert "/nowhere" in app.error[0].value and app.session_state["study_job"] is None
     app.text_input(key="study.beside_model.tally").set_value(str(BUNDLES["brain2d"].folder)).run()
     app.text_input(key="study.beside_data.tally").set_value(str(few)).run()
@@ -294,9 +284,7 @@ def offered(app: AppTest, model: str) -> AppTest:
     return app.selectbox(key="study.beside.tally.brain2d").set_value(model).run()
 
 
-def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(
-    tally, few, started, tmp_path, monkeypatch
-):
+def test_a_bundled_second_network_that_does_not_fit_is_refused(tally, few, tmp_path, monkeypatch):
     seen = []
 
     def refuse(lab, settings, beside):
@@ -307,11 +295,11 @@ def test_a_bundled_second_network_that_does_not_fit_is_refused_before_the_start(
     monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
     monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
     app = small(offered(page_of("brain2d", tmp_path, monkeypatch), "brain3d-densenet"))
-    app.button(key="study.run.tally").click().run()
+    finish(app.button(key="study.run.tally").click().run())
     assert [error.value for error in app.error] == [
         "Both networks must take scans of the same proportions: choose another second network."
     ]
-    assert not started and not app.exception
+    assert not app.exception
     ((name, dataset, budget),) = seen
     assert name == "brain3d-densenet" and dataset is volumes and (budget.scans, budget.steps) == (20, 1)
 
@@ -335,7 +323,7 @@ def test_x_rays_that_the_session_has_loaded_are_the_second_network_s_and_without
     assert not app.error and not app.button(key="study.run.tally").disabled
     monkeypatch.setattr(catalogue, "_check_data", lambda lab: None)
     monkeypatch.setitem(catalogue.STUDIES, "tally", replace(TALLY, check=refuse))
-    app.button(key="study.run.tally").click().run()
+    finish(app.button(key="study.run.tally").click().run())
     assert [error.value for error in app.error] == ["Seen."]
     ((name, dataset),) = seen
     assert name == "chest-resnet18" and dataset is loaded
@@ -353,7 +341,7 @@ def test_a_network_without_a_task_looks_at_the_first_one_s_images_in_its_own_siz
     small_input = replace(study_form.load_model("chest-vgg16"), input_shape=(1, 64, 64))
     monkeypatch.setattr(study_form, "load_model", lambda name: small_input)
     app = offered(page_of("brain2d", tmp_path, monkeypatch), "chest-vgg16")
-    app.button(key="study.run.tally").click().run()
+    finish(app.button(key="study.run.tally").click().run())
     ((classifier, theirs, ours),) = seen
     assert classifier.name == "chest-vgg16"
     assert theirs.splits["test"].ids == ours.splits["test"].ids
@@ -388,10 +376,9 @@ def test_the_form_begins_with_the_eps_of_the_task_s_cohort_and_its_layers(tally,
     assert app.run().multiselect(key="study.tally.chest.layers").options == [*BUNDLES["chest"].about["layer_names"]]
 
 
-def test_a_refusal_calls_a_setting_as_the_form_does(few, started, tmp_path, monkeypatch):
+def test_a_refusal_calls_a_setting_as_the_form_does(few, tmp_path, monkeypatch):
     app = page_of("brain2d", tmp_path, monkeypatch, "components")
     app.multiselect(key="study.components.brain2d.components").set_value(["64", "200"])
-    app.button(key="study.run.components").click().run()
+    finish(app.button(key="study.run.components").click().run())
     (error,) = [one.value for one in app.error]
     assert error.startswith("Values of K must be smaller than the number of training images of each class; got 200")
-    assert not started

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import streamlit as st
 
 from hfcviz import cohort_charts, hovers
@@ -14,7 +12,7 @@ from hfcviz.cohort import Judged, by_role, curve, embed_cohort, selected_marks
 from hfcviz.projections import PROJECTIONS, Embedding
 from hfcviz.settings import Progress
 from hfcviz.store import digest
-from hfcviz.ui import linked, links, publishing, state
+from hfcviz.ui import linked, links, publishing
 from hfcviz.ui.feature_views import HELP as HELP_ALSO
 from hfcviz.ui.kept import kept
 from hfcviz.ui.run import computed
@@ -31,17 +29,12 @@ HELP = {
     "one selected scan: as far right as clean and noisy scans score at least as high.",
     "scores": "Higher is more suspicious; the dotted line is the threshold, the 90 % quantile of clean validation scans. "
     "Scores beyond the edge are drawn at the edge.",
-    "table": "Tick rows to select scans; click a column's head to sort by it. The numbers are how many detectors catch each version.",
     "layers": "AUC of a detector that sees one layer alone. White is chance; blue is inverted.",
 }
-SHOWN = 12
-"""Thumbnails of selected scans that are shown at a time."""
 
 
-@st.fragment
-def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: frozenset[str]) -> None:
-    """The features of one layer, to be selected from; chosen: with which the rest of the page was drawn."""
-    _of_page(chosen)
+def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
+    """The features of one layer, to be selected from."""
     layers = list(judged.layer_names)
     one, two = st.columns([1, 1], vertical_alignment="bottom")
     layer = one.select_slider(
@@ -102,8 +95,8 @@ def scatter(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: froz
     )
 
 
-def _of_page(chosen: frozenset[str]) -> None:
-    """What a part that is drawn again by itself begins with: a selection made in it is for the whole page."""
+def of_page(chosen: frozenset[str]) -> None:
+    """In a part that is drawn again by itself: what is selected in it is for the whole page; chosen: with which the page was drawn."""
     if linked.chosen() != chosen:
         st.rerun()
     links.keep()
@@ -116,87 +109,6 @@ def _content(judged: Judged) -> publishing.Content:
 
 def _view(judged: Judged) -> dict[str, Any]:
     return {"selected": [judged.ids[row] for row in judged.places(linked.chosen())]}
-
-
-def selection(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
-    """The selected scans with their verdicts, to open or to export."""
-    chosen = [judged.ids[row] for row in judged.places(linked.chosen())]
-
-    def export() -> bytes:
-        rows = judged.table(frozenset(chosen) if chosen else None)
-        return pd.DataFrame(rows).to_csv(index=False).encode()
-
-    what = f"{len(chosen)} selected" if chosen else f"all {len(judged.ids)}"
-    with st.container(horizontal=True):
-        st.download_button(
-            f"CSV of {what} scans",
-            export,
-            "cohort.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            help="A line for each scan: class, target, and the score and verdict of every detector for every version.",
-        )
-        linked.let_go("cohort")
-    if not chosen:
-        st.caption("Nothing is selected: draw around points in the scatter. The export holds every held-out scan.")
-        return
-    pages = -(-len(chosen) // SHOWN)
-    page = (
-        st.number_input(
-            f"Page (1 to {pages})", 1, pages, 1, key=f"cohort.page.{pages}", width=160, help=f"{SHOWN} scans a page."
-        )
-        if pages > 1
-        else 1
-    )
-    place, names = {name: row for row, name in enumerate(judged.ids)}, bundle.about["class_names"]
-    if not state.has_images():
-        st.caption(f"Their pictures are not here. {bundle.note}")
-    with st.container(horizontal=True, gap="small", height=470):
-        for name in chosen[(page - 1) * SHOWN : page * SHOWN]:
-            scan = state.scan_of(name)
-            label = names[int(judged.labels[place[name]])]
-            with st.container(width=128, gap="small"):
-                if scan is not None:
-                    st.image(state.thumbnail(scan.x), width="stretch", alt=f"{name}, {label}")
-                verdicts = [
-                    f"{labels[role]}: {sum(bool(judged.caught(one, role)[place[name]]) for one in judged.scores)} of "
-                    f"{len(judged.scores)}"
-                    for role in judged.attacks
-                ]
-                st.caption(f"{label}, caught by  \n" + "  \n".join(verdicts))
-                if scan is None:
-                    st.caption(Path(name).name)
-                elif st.button(Path(name).name, key=f"open.{name}", help="Open on the Explore page", width="stretch"):
-                    state.use(scan)
-                linked.tick(name, "cohort")
-
-
-@st.fragment
-def scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str], chosen: frozenset[str]) -> None:
-    """Every held-out scan in a row, to be selected from, once it is opened; chosen: with which the rest of the page was drawn."""
-    _of_page(chosen)
-    box = st.expander("Every held-out scan in a table", on_change="rerun", key="cohort.table")
-    if box.open:
-        with box:
-            st.caption(HELP["table"])
-            _scans_table(judged, bundle, labels)
-
-
-def _scans_table(judged: Judged, bundle: Bundle, labels: dict[str, str]) -> None:
-    names, count = bundle.about["class_names"], len(judged.scores)
-    lines = []
-    for row, name in enumerate(judged.ids):
-        line: dict[str, object] = {"scan": Path(name).name, "class": names[int(judged.labels[row])]}
-        for role in judged.roles:
-            caught = sum(bool(judged.caught(one, role)[row]) for one in judged.scores)
-            line[f"{labels[role]}: caught by, of {count}"] = caught
-        for role in judged.attacks:
-            line[f"{labels[role]}: target reached"] = bool(judged.fooled[role][row])
-        lines.append(line)
-    linked.table(
-        pd.DataFrame(lines), judged.ids, "table", "Every held-out scan with how many detectors catch each version"
-    )
 
 
 def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
@@ -222,7 +134,7 @@ def roc_curves(judged: Judged, labels: dict[str, str]) -> None:
 @st.fragment
 def scores(judged: Judged, labels: dict[str, str], chosen: frozenset[str]) -> None:
     """Histogram and points of one detector's scores; chosen: with which the rest of the page was drawn."""
-    _of_page(chosen)
+    of_page(chosen)
     name = st.segmented_control(
         "Detector",
         list(judged.scores),

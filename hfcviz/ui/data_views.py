@@ -163,25 +163,28 @@ def _same_scans(bundle: Bundle, data: Dataset, rows: list[int]) -> bool:
 
 def model(bundle: Bundle) -> None:
     """The network, and the preflight checks on a sample of test scans."""
-    classifier = bundle.classifier
-    shape = " x ".join(map(str, classifier.input_shape))
+    about = bundle.about
+    shape, layers = " x ".join(map(str, about["input_shape"])), about["layer_names"]
     st.markdown(
-        f"**{classifier.name}**: input {shape}, classes {', '.join(classifier.class_names)}, "
-        f"{len(classifier.layer_names)} observed layers ({', '.join(classifier.layer_names)})."
+        f"**{about['name']}**: input {shape}, classes {', '.join(about['class_names'])}, "
+        f"{len(layers)} observed layers ({', '.join(layers)})."
     )
     data = state.images() if state.has_images() else None
     if data is None:
         st.caption(f"The checks need labelled images. {bundle.note} Load that data set in the first tab.")
         return
-    st.caption(f"{data.name}: " + ", ".join(f"{name} {len(split.y)}" for name, split in data.splits.items()))
-    checks = computed("checks", classifier.digest, "Checks", lambda progress: _check(bundle.classifier, data))
+    count = len(data.splits["test"].y)
+    st.caption(f"The checks look at {min(CHECKED, count)} of the {count} test scans of {data.name}.")
+    key = bundle.name, data.name
+    checks = computed("checks", key, "Checks", lambda progress: _check(bundle.classifier, data, progress))
     if checks is None:
         return
     for check in checks:
         st.markdown(f"{SIGNS[check.state]} **{check.name}**: {check.sentence}")
 
 
-def _check(classifier: Classifier, data: Dataset) -> list[Check]:
+def _check(classifier: Classifier, data: Dataset, progress: Progress) -> list[Check]:
+    progress(0, "the network sees the test scans")
     test = data.splits["test"]
     rows = np.linspace(0, len(test.y) - 1, CHECKED).astype(int)
-    return preflight(classifier, test.images(rows), test.y[rows])
+    return preflight(classifier, test.images(rows), test.y[rows], progress=progress)

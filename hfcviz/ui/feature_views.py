@@ -52,7 +52,7 @@ def features(outcome: Outcome, bundle: Bundle) -> None:
     with words:
         st.caption(f"**{hovers.evidence(outcome, layer)}**")
         _selected(bundle.judged)
-    if linked.anew("explore"):  # where they were chosen the browser has dimmed the others already
+    if linked.anew():  # where they were chosen the browser has dimmed the others already
         lead()
     with picture:
         if shown == linked.ALL:

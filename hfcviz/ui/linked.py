@@ -31,10 +31,10 @@ def select(ids: Iterable[str], source: str = "") -> None:
             turns[name] += 1
 
 
-def anew(page: str) -> bool:
-    """Whether scans are selected, and others than when this page was drawn last; from now on it is drawn with these."""
-    drawn: dict[str, frozenset[str]] = st.session_state.setdefault("drawn_with", {})
-    before, drawn[page] = drawn.get(page, chosen()), chosen()
+def anew() -> bool:
+    """Whether scans are selected, and others than at the last time that this was asked."""
+    before = st.session_state.get("drawn_with", chosen())
+    st.session_state.drawn_with = chosen()
     return bool(chosen()) and before != chosen()
 
 

@@ -18,6 +18,7 @@ from hfcviz.scans import Placement, Scan, Window, flat, place
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest
 from hfcviz.ui.kept import kept
+from hfcviz.ui.run import saying
 
 KEPT = 40
 """Positions of one layer each that a session remembers: every layer of a bundled network in every projection, and some."""
@@ -115,13 +116,17 @@ def has_images() -> bool:
 
 
 def images() -> Dataset | None:
-    """The labelled images of the chosen bundle: its own, or those that this session has loaded; None without any."""
+    """The labelled test images of the chosen bundle: its own, or those that this session has loaded, with what came along; None
+    without any.
+    """
     chosen = bundle()
-    found = st.session_state.images.get(chosen.name)
-    if found is not None or chosen.source is None:
-        return found
-    with st.spinner("Unpacking the images ...", show_time=True):  # once for the process
-        return chosen.dataset
+    own: Dataset | None = st.session_state.images.get(chosen.name)
+    if own is not None or chosen.source is None:
+        return own
+    if "held_out" in vars(chosen):
+        return chosen.held_out
+    with saying("Unpacking the images", st.empty()):  # once for the process
+        return chosen.held_out
 
 
 def scan_of(scan_id: str) -> ChosenScan | None:

@@ -135,34 +135,35 @@ def _images_of(other: Bundle) -> Callable[[], Dataset] | None:
 
 
 def _start(bundle: Bundle, name: str, budget: Budget, settings: Settings, second: tuple[str, str]) -> None:
-    """Queue the run, unless it can be told at once that it cannot be carried out."""
+    """Queue the run. Everything that it needs is bound here, and opened by the worker, which takes seconds."""
     st.session_state.study_job_message = None
-    dataset, store = state.images(), state.store()
-    assert dataset is not None
-    try:
-        with st.spinner("Checking ..."):
-            lab = Lab(bundle.classifier, dataset, budget, store)
-            beside = None if second == ALONE or second[1] else _beside(second[0], lab)
-            if not second[1]:
-                catalogue.check(name, lab, settings, beside)
-    except InputError as error:
-        st.error(str(in_labels(error, type(settings), Budget)), icon=":material/error:")
-        return
+    images, store = _images_of(bundle), state.store()
+    assert images is not None
+    loaded = None if second == ALONE or second[1] else _opener(second[0])
 
     def work(progress: Progress) -> Findings:
-        other = open_lab(*second, budget, store, progress=progress) if second[1] else beside
-        return catalogue.perform(name, lab, settings, other, progress=progress)
+        progress(0, "opening the network and its images")
+        lab = Lab(bundle.classifier, images(), budget, store)
+        try:
+            beside = open_lab(*second, budget, store, progress=progress) if second[1] else loaded and loaded(lab)
+            return catalogue.perform(name, lab, settings, beside, progress=progress)
+        except InputError as error:
+            raise in_labels(error, type(settings), Budget) from error
 
     st.session_state.study_job = jobs.submit(work, f"{catalogue.STUDIES[name].title}")
     st.session_state.study_ran = bundle.name, name
     st.rerun()
 
 
-def _beside(model: str, lab: Lab) -> Lab:
-    """The second network: a task's own on the images of its task, any other on those of the first."""
+def _opener(model: str) -> Callable[[Lab], Lab]:
+    """How to open the second network, told the first: a task's own on the images of its task, any other on those of the first."""
     other = bundle_of(model) if model in MODELS else None
     images = None if other is None else _images_of(other)
     if other is not None and images is not None:
-        return Lab(other.classifier, images(), lab.budget, lab.store)
-    classifier = load_model(model)
-    return Lab(classifier, lab.dataset.fitted(classifier.input_shape), lab.budget, lab.store)
+        return lambda lab: Lab(other.classifier, images(), lab.budget, lab.store)
+
+    def beside(lab: Lab) -> Lab:
+        classifier = load_model(model)
+        return Lab(classifier, lab.dataset.fitted(classifier.input_shape), lab.budget, lab.store)
+
+    return beside

@@ -31,7 +31,8 @@ def start(_bundle: Bundle) -> threading.Thread | None:
 
 
 def _warm(bundle: Bundle) -> None:
-    for step in (lambda: bundle.classifier.merged, *map(_projection, ("t-SNE", "UMAP"))):
+    images = () if bundle.source is None else (lambda: bundle.held_out,)
+    for step in (*images, lambda: bundle.classifier.merged, *map(_projection, ("t-SNE", "UMAP"))):
         if not _quiet():
             return
         step()

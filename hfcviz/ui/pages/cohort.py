@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz.figure_sets import cohort_labels
-from hfcviz.ui import cohort_tables, cohort_views, linked, state, views
+from hfcviz.ui import cohort_scans, cohort_tables, cohort_views, linked, state
 from hfcviz.ui.run import lead
 
 bundle = state.bundle()
@@ -25,26 +25,12 @@ if judged is not None:
     labels = cohort_labels(judged)
     cohort_tables.about(judged)
     cohort_tables.table(judged, labels)
-    with views.side_by_side():
-        left, right = st.container(key="wide_cohort"), st.container(key="side_selection")
-    with right:
-        st.subheader("The selected scans")
-        cohort_views.selection(judged, bundle, labels)
-    with left:
-        st.subheader("Select scans by lasso or box", help=cohort_views.HELP["scatter"])
-    # Where scans have just been chosen the browser has dimmed the others already: then what is linked to it comes first.
-    late = linked.anew("cohort") and not st.session_state.arrived
-    if not late:
-        with left:
-            cohort_views.scatter(judged, bundle, labels, linked.chosen())
+    cohort_scans.choose(judged, bundle, labels, linked.chosen())
     lead()
-    cohort_views.scans_table(judged, bundle, labels, linked.chosen())
+    cohort_scans.scans_table(judged, bundle, labels, linked.chosen())
     st.subheader("How well each detector separates", help=cohort_views.HELP["roc"])
     cohort_views.roc_curves(judged, labels)
     st.subheader("Scores of one detector", help=cohort_views.HELP["scores"])
     cohort_views.scores(judged, labels, linked.chosen())
     st.subheader("Which layer gives the attack away", help=cohort_views.HELP["layers"])
     cohort_views.layers(judged, labels)
-    if late:
-        with left:
-            cohort_views.scatter(judged, bundle, labels, linked.chosen())
