@@ -37,6 +37,7 @@ def watch(job: jobs.Job, key: str) -> None:
     )
     with bar:
         _progress(job)
+    lead()  # it stands before the rest of the page is drawn
 
 
 @st.fragment(run_every=1.0)
