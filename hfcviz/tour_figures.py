@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hfcviz import charts, cohort_charts, figures, layer_views, panels
 from hfcviz.bundle import Bundle
 from hfcviz.outcome import Outcome, captions, role_labels
-from hfcviz.projections import PROJECTIONS, Embedding
+from hfcviz.projections import Embedding
 from hfcviz.scans import flat
 from hfcviz.tour_facts import clean_range, last_layer, rows_at, usual_run, ways
 
@@ -39,15 +39,11 @@ class Picture:
 
 
 def gather(bundle: Bundle, maps: Mapping[str, Embedding]) -> Material:
-    """The material of a bundle with a first result; maps: its bundled positions, {"UMAP layer4.1": ...}."""
+    """The material of a bundle with a first result; maps: its bundled positions, {"PCA layer4.1": ..., "UMAP layer4.1": ...}."""
     outcome = bundle.first
     assert outcome is not None
     layer = last_layer(outcome)
-    views = {
-        "PCA": layer_views.embed_layer(outcome, bundle.reference, layer, PROJECTIONS["PCA"]),
-        "UMAP": maps[f"UMAP {layer}"],
-    }
-    return Material(bundle, outcome, views)
+    return Material(bundle, outcome, {method: maps[f"{method} {layer}"] for method in ("PCA", "UMAP")})
 
 
 def for_a_class(pictures: Sequence[Picture]) -> None:

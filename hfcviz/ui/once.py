@@ -31,6 +31,21 @@ ROOM: dict[str, dict[str, int]] = {
     "study-transfer": {"l": 206, "r": 104},
     "study-ood": {"l": 70, "b": 94},
     "study-defender": {"l": 100, "r": 104},
+    "tour-1-2": {"l": 70, "r": 10, "t": 48, "b": 68},
+    "tour-2-2": {"r": 92},
+    "tour-3-1": {"l": 98, "b": 68},
+    "tour-3-2": {"l": 70, "r": 10, "t": 48, "b": 68},
+    "tour-4-1": {"l": 86, "t": 46, "b": 68},
+    "tour-4-2": {"l": 70, "r": 10, "t": 68, "b": 68},
+    "tour-5-1": {"l": 72, "r": 16, "b": 122},
+    "tour-6-1": {"l": 86, "t": 46, "b": 68},
+    "tour-6-2": {"l": 70, "r": 10, "t": 68, "b": 68},
+    "tour-7-1": {"l": 44, "t": 68, "b": 40},
+    "tour-7-2": {"l": 70, "r": 10, "t": 68, "b": 68},
+    "tour-8-1": {"l": 70, "b": 120},
+    "tour-9-1": {"l": 90, "t": 46, "b": 68},
+    "tour-9-2": {"l": 70, "b": 84},
+    "tour-10-1": {"l": 72, "r": 104, "b": 40},
 }
 """The figures that have to be quick, by name, with the pixels that numbers, names, legend and colours take beside their plots. Where plotly
 finds more, as on a narrow page, it takes more, and draws once more.
