@@ -116,7 +116,7 @@ def test_it_shows_the_same_whatever_the_session_has_chosen_and_changes_nothing(a
         app.session_state["outcome"] = open_bundle(task).first
         app.session_state["scan"] = None
     app.session_state["chosen"] = frozenset({"test-0001"})
-    for kept in (tour_views.material, tour_views.numbers):
+    for kept in (tour_views.material, tour_views.numbers, tour_views._pictures):
         kept.clear()  # so that this session is the first to ask for them
     before = {name: app.session_state[name] for name in STATE}
     opened(app)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from hfcviz.tour import BUNDLE, TOUR, Step, pictures_of
 from hfcviz.tour_facts import facts, last_layer
-from hfcviz.tour_figures import Material, gather
+from hfcviz.tour_figures import Material, Picture, gather
 from hfcviz.ui import linked, links, publishing, state, views
 
 COUNT = len(TOUR)
@@ -24,6 +24,12 @@ LOOK = """<style>
 def material() -> Material:
     """The bundled result and its views, once for the process."""
     return gather(state.named(BUNDLE), state.named(BUNDLE).maps)
+
+
+@st.cache_resource(show_spinner=False, max_entries=COUNT)
+def _pictures(number: int) -> dict[str, Picture]:
+    """The pictures of a step, counted from 0, once for the process: they are the same for everybody."""
+    return pictures_of(TOUR[number], material())
 
 
 @st.cache_resource(show_spinner=False)
@@ -95,7 +101,7 @@ def show(step: Step) -> None:
             st.markdown(step.answer.format(**known))
         _open_on_explore(step)
     with pictures:
-        for name, picture in pictures_of(step, material()).items():
+        for name, picture in _pictures(TOUR.index(step)).items():
             # Not the default: what this session shows on Explore may be another result.
             content = publishing.of_outcome(material().outcome, material().bundle.about["class_names"])
             views.chart(picture.figure, name, picture.alt, content=content)
