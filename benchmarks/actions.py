@@ -156,7 +156,7 @@ def of_others(page: Any, times: int) -> dict[str, list[Times]]:
     opened(page, "Studies")
     names = ["Stress test of the layers", "Out of distribution", "Direction of the attack"]
     study = chooser(page, "[class*=st-key-study-name]", names)
-    rows["another study"] = timed(page, f"{MAIN} h3", study, times)
+    rows["another study"] = timed(page, "[class*=st-key-study_Does] p", study, times)
     opened(page, "Data & model")
     kinds = chooser(page, "[class*=st-key-gallery_class]", ["healthy", "lesion"])
     rows["thumbnails of a class"] = timed(page, OPENED["Data & model"], kinds, times)

@@ -3,8 +3,8 @@
 The app is served on its bundled default and driven by Playwright; the clock is the browser's own, from the key, the click or the end of a
 lasso to the frame after the one in which what was asked for stands on the page. Of a page that is opened that is its first picture or,
 without one, its first words; of a lasso, which dims the other points while it is drawn, the list of what is selected; of a section, its
-controls; of another study, its question, which comes with its findings in words. "Settled" is when nothing on the page is drawn any
-more, linked figures included. Exit code 1: a median is above the limit.
+controls; of another study, its findings in words. "Settled" is when nothing on the page is drawn any more, linked figures included.
+Exit code 1: a median is above the limit.
 """
 
 from __future__ import annotations

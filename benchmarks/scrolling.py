@@ -103,7 +103,7 @@ def served(app: str | None = None) -> Iterator[str]:
         server = subprocess.Popen(
             [*command, f"--server.port={port}"],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "HFCVIZ_STORE": str(Path(folder) / "store")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -121,7 +121,7 @@ def load_dataset(
     folder or zip of images or volumes (ROOT/{train,val,test}/CLASS/file), or of a CSV of file and label (see `folders`).
 
     fit: (C, *spatial), the input of the network for which all images are brought to its size and its channels. parts: those that are
-    wanted, of what there is; to unpack one takes less time than all.
+    wanted, of what there is; of an .npz no others are unpacked. Classes that have no names are counted from the labels of these.
 
     An .npz holds uint8 `train_images`, `train_labels` and the same for `val` and `test` (at least one pair), images
     N x H x W, N x H x W x C with C = 1, 3 or 4 (channels last), or N x D x H x W, labels N or N x 1 counting from 0,

@@ -173,6 +173,17 @@ def test_a_file_that_is_no_scan_is_one_sentence(page):
     assert "notes.png" in alert.inner_text()
 
 
+FIRST_SEEN = """() => {
+  // In which order they come; both at once would count as curves first.
+  const things = {curves: ".st-key-chart-roc path.point", list: "[class*=side_selection] [class*='st-key-open-']"};
+  window.seen = [];
+  new MutationObserver(() => {
+    for (const [name, what] of Object.entries(things))
+      if (!window.seen.includes(name) && document.querySelector(what)) window.seen.push(name);
+  }).observe(document.body, {subtree: true, childList: true});
+}"""
+
+
 def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     page.get_by_role("link", name="Cohort").click()
     scatter = page.locator("[class*=st-key-cohort-0], [class*=st-key-cohort-1]")
@@ -184,6 +195,7 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     area = scatter.locator(".nsewdrag").first.bounding_box()
     corners = [(0.02, 0.02), (0.25, 0.02), (0.25, 0.4), (0.02, 0.4), (0.02, 0.04)]  # some of the PGD points
     places = [(area["x"] + across * area["width"], area["y"] + down * area["height"]) for across, down in corners]
+    page.evaluate(FIRST_SEEN)
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
@@ -192,6 +204,7 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     export = page.get_by_role("button", name=re.compile(r"CSV of \d+ selected scans"))
     export.wait_for(timeout=WAIT)
     idle(page)
+    assert page.evaluate("window.seen") == ["list", "curves"], "the list does not wait for the page"
     count = int(re.search(r"\d+", export.inner_text())[0])
     judged = open_bundle().runs.load("PGD", 8)
     everyone = len(judged.ids)
@@ -221,30 +234,44 @@ DRAWINGS = """() => {
 
 
 def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
-    def drawn_by(act, last: str) -> dict[str, int]:
+    def drawn_by(act) -> dict[str, int]:
         page.evaluate(DRAWINGS)
         act()
-        page.wait_for_function(f"window.drawings['{last}']", timeout=WAIT)
         idle(page)
         page.wait_for_timeout(600)
         return page.evaluate("window.drawings")
 
+    def once(figures: dict[str, int], act, back) -> None:
+        """In one of three tries: now and then a width comes late, and a figure is drawn once more for it."""
+        found = [drawn_by(act)]
+        while found[-1] != figures and len(found) < 3:
+            drawn_by(back)
+            found.append(drawn_by(act))
+        assert found[-1] == figures, f"{found} in three tries"
+
+    def opens(name: str):
+        return page.get_by_role("link", name=name).click
+
     layer = page.get_by_role("slider", name="Layer, from input to output")
-    assert drawn_by(lambda: layer.press("ArrowLeft"), "scatter") == {"scatter": 1}
-    assert drawn_by(page.get_by_text("all layers", exact=True).click, "grid") == {"grid": 1}
-    page.get_by_text("one layer", exact=True).click()
-    idle(page)
+    left, right = (lambda: layer.press("ArrowLeft")), (lambda: layer.press("ArrowRight"))
+    once({"scatter": 1}, left, right)
+    every, one = (page.get_by_text(name, exact=True) for name in ("all layers", "one layer"))
+    once({"grid": 1}, every.click, one.click)
+    drawn_by(one.click)
     whole = dict.fromkeys(("cohort", "roc", "scores", "auc-map"), 1)
-    assert drawn_by(page.get_by_role("link", name="Cohort").click, "auc-map") == whole, (
-        "the side bar takes no room either"
-    )
-    run = page.locator("[class*=st-key-cohort-run]").get_by_text("BIM", exact=True)
-    assert drawn_by(run.click, "auc-map") == whole
-    assert drawn_by(lambda: layer.press("ArrowLeft"), "cohort") == {"cohort": 1}
+    once(whole, opens("Cohort"), opens("Glossary"))  # the side bar takes no room either
+    run = page.locator("[class*=st-key-cohort-run]")
+    once(whole, *(run.get_by_text(name, exact=True).click for name in ("BIM", "PGD")))
+    once({"cohort": 1}, left, right)
     whole = dict.fromkeys(("scan", "difference", "scatter", "depth", "detectors"), 1)
-    assert drawn_by(page.get_by_role("link", name="Explore").click, "detectors") == whole
-    assert drawn_by(page.get_by_text("Scores and verdicts layer by layer").click, "layers") == {"layers": 1}
-    assert drawn_by(page.get_by_role("link", name="Studies").click, "study-direction") == {"study-direction": 1}
+    once(whole, opens("Explore"), opens("Glossary"))
+    section = page.get_by_text("Scores and verdicts layer by layer")
+    once({"layers": 1}, section.click, section.click)
+    once({"study-direction": 1}, opens("Studies"), opens("Glossary"))
+    once({"tour": 2}, opens("Tour"), opens("Glossary"))
+    onward, back = (page.get_by_role("button", name=name).click for name in ("Next", "Back"))
+    for figures in (2, 2, 2, 1, 2, 2, 1, 2, 1):
+        once({"tour": figures}, onward, back)
 
 
 def test_an_x_ray_of_ones_own_gets_the_whole_explore_page_on_the_chest_task(page, tmp_path):

@@ -42,15 +42,15 @@ def selecting():
     from hfcviz.ui import linked
 
     st.session_state.chosen = frozenset()
-    found = [linked.anew("cohort")]
+    found = [linked.anew()]
     for ids in (["a"], ["a"], ["a", "b"], []):
         linked.select(ids)
-        found.append(linked.anew("cohort"))
+        found.append(linked.anew())
     linked.select(["a"])
-    st.session_state.found = [*found, linked.anew("explore"), linked.anew("cohort")]
+    st.session_state.found = [*found, linked.anew()]
 
 
-def test_a_page_knows_when_other_scans_are_selected_than_it_was_drawn_with():
+def test_a_page_knows_when_other_scans_are_selected_than_at_its_last_drawing():
     app = AppTest.from_function(selecting).run()
     assert not app.exception
-    assert app.session_state["found"] == [False, True, False, True, False, False, True]
+    assert app.session_state["found"] == [False, True, False, True, False, True]

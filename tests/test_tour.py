@@ -16,8 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
-from hfcviz.projections import Embedding
-from hfcviz.store import load_arrays
 from hfcviz.tour import BUNDLE, TOUR
 from hfcviz.tour_facts import direction, facts
 from hfcviz.tour_figures import Material, for_a_class, gather
@@ -41,9 +39,7 @@ def known(bundle) -> dict[str, str]:
 
 def material_of(name: str) -> Material:
     bundle = open_bundle(name)
-    arrays, about = load_arrays(bundle.folder / "embeddings.npz")
-    maps = {key: Embedding(xy, tuple(about[key]["axes"]), about[key]["note"], False) for key, xy in arrays.items()}
-    return gather(bundle, maps)
+    return gather(bundle, bundle.maps)
 
 
 @pytest.fixture(scope="module")

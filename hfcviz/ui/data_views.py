@@ -9,7 +9,7 @@ import streamlit as st
 
 from hfcviz.activations import extract
 from hfcviz.bundle import BUNDLES, Bundle
-from hfcviz.checks import Check, preflight
+from hfcviz.checks import MOST, Check, preflight
 from hfcviz.datasets import Dataset, load_dataset
 from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress
@@ -19,7 +19,7 @@ from hfcviz.ui.run import computed
 PAGE = 24
 """Thumbnails shown at a time."""
 CHECKED = 64
-"""Test scans that the checks look at."""
+"""Test scans of which the checks draw theirs."""
 SIGNS = {"ok": ":material/check_circle:", "warning": ":material/warning:", "problem": ":material/error:"}
 
 
@@ -174,7 +174,7 @@ def model(bundle: Bundle) -> None:
         st.caption(f"The checks need labelled images. {bundle.note} Load that data set in the first tab.")
         return
     count = len(data.splits["test"].y)
-    st.caption(f"The checks look at {min(CHECKED, count)} of the {count} test scans of {data.name}.")
+    st.caption(f"The checks look at {min(MOST, count)} of the {count} test scans of {data.name}.")
     key = bundle.name, data.name
     checks = computed("checks", key, "Checks", lambda progress: _check(bundle.classifier, data, progress))
     if checks is None:

@@ -87,7 +87,7 @@ def choose(name: str) -> None:
     first, scan, names = chosen.first, None, chosen.about["class_names"]
     if first is not None:
         scan_id, cohort = first.recipe["scan"]["name"], chosen.reference
-        # Not by scan_of(): unpacking the whole data set would keep the first page waiting.
+        # Not by scan_of(): unpacking the images would keep the first page waiting.
         scan = ChosenScan(scan_id, first.x[0], names[cohort.labels[cohort.ids.index(scan_id)]])
     for slot in ("view", "cohort_view", "judged", "checks", "images_job", "paper_job"):
         if slot in st.session_state:

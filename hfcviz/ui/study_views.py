@@ -96,7 +96,7 @@ def findings(found: Findings, name: str) -> None:
     for title, words, column in zip(
         ("Shows", "Does not show"), (found.shows, found.shows_not), st.columns(2), strict=True
     ):
-        with column, st.container(border=True, height="stretch"):
+        with column, st.container(border=True, height="stretch", key=f"study_{title}"):
             st.markdown(f"**{title}**")
             st.markdown(words)
     lead()

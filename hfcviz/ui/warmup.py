@@ -1,10 +1,11 @@
-"""What the first run and the first UMAP need, brought in while people look at the first page."""
+"""What the first run, gallery and UMAP need, brought in while people look at the first page."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import streamlit as st
@@ -12,6 +13,7 @@ import streamlit as st
 from hfcviz import jobs
 from hfcviz.bundle import Bundle
 from hfcviz.projections import PROJECTIONS, project
+from hfcviz.settings import InputError
 
 PAUSE = 3.0
 """Seconds after the first page is drawn here, in which the browser fetches what it needs to show it."""
@@ -31,11 +33,15 @@ def start(_bundle: Bundle) -> threading.Thread | None:
 
 
 def _warm(bundle: Bundle) -> None:
-    images = () if bundle.source is None else (lambda: bundle.held_out,)
-    for step in (*images, lambda: bundle.classifier.merged, *map(_projection, ("t-SNE", "UMAP"))):
+    for step in (lambda: _images(bundle), lambda: bundle.classifier.merged, *map(_projection, ("t-SNE", "UMAP"))):
         if not _quiet():
             return
         step()
+
+
+def _images(bundle: Bundle) -> None:
+    with suppress(InputError):  # damaged, or not here: the page that needs them says so
+        _ = bundle.held_out
 
 
 def _quiet() -> bool:
