@@ -189,7 +189,7 @@ def _depth(sheet: Sheet, film: Film, roles: list[str], across: tuple[float, floa
     edge = {"x": numbers, "mode": "lines", "line": {"width": 0}}
     sheet.still(place, y=squash(np.ones(len(numbers))), name="clean scans, 95 %", **edge)
     fill = {"fill": "tonexty", "fillcolor": "rgba(0,114,178,0.16)"}
-    sheet.still(place, y=squash(film.lower), name="clean scans, 5 to 95 %", **edge, **fill)
+    sheet.still(place, y=squash(film.lower), name="clean, 5 to 95 %", **edge, **fill)
     for role in roles:
         # Lists, since a browser does not unpack the arrays of frames.
         states = [
