@@ -73,11 +73,12 @@ class Task:
 
     def check(self) -> None:
         """InputError, before any work, when model, data set and protocol do not fit together."""
-        _check_protocol(self.protocol)
+        check_protocol(self.protocol)
         check_dataset(self.dataset, self.classifier, self.protocol)
 
 
-def _check_protocol(protocol: Protocol) -> None:
+def check_protocol(protocol: Protocol) -> None:
+    """InputError for what no data set and no model could make good."""
     for what, given, known in (("attack", protocol.attacks, ATTACKS), ("penalty", protocol.penalties, PENALTIES)):
         wrong = [name for name in given if name not in known]
         if wrong or not given:

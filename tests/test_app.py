@@ -294,15 +294,22 @@ def test_a_live_cohort_replaces_the_published_runs_and_goes_back(app):
     assert app.session_state["cohort"] is None
 
 
-def test_too_few_scans_are_one_sentence_and_the_cohort_stays(app):
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("limit", 5, "Scans must be at least 20 images, for detectors to be trained and judged; got 5."),
+        ("live_eps.brain2d", 0.0, "eps must be above 0 and at most 255/255; got 0."),
+        ("live_eps.brain2d", 300.0, "eps must be above 0 and at most 255/255; got 300."),
+    ],
+)
+def test_a_wrong_entry_for_a_cohort_is_one_sentence_in_the_form_and_the_cohort_stays(app, key, value, sentence):
     cohort(app)
-    app.number_input(key="cohort.limit").set_value(5).run()
-    button(app, "Evaluate").click().run()
-    settle(app, "cohort_job")
-    assert [error.value for error in app.error] == [
-        "limit must be at least 20 images, for detectors to be trained and judged; got 5."
-    ]
-    assert app.session_state["cohort"] is None
+    app.number_input(key=f"cohort.{key}").set_value(value).run()
+    assert [error.value for error in app.error] == [sentence]
+    assert button(app, "Evaluate").disabled and not app.exception
+    assert app.session_state["cohort"] is None and app.dataframe
+    app.number_input(key=f"cohort.{key}").set_value(24).run()
+    assert not app.error and not button(app, "Evaluate").disabled
 
 
 def test_a_damaged_run_is_one_sentence_and_the_live_form_stays(app, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from hfcviz.figure_sets import cohort_labels
-from hfcviz.ui import cohort_scans, cohort_tables, cohort_views, linked, state
+from hfcviz.ui import cohort_live, cohort_scans, cohort_tables, cohort_views, linked, state
 from hfcviz.ui.run import lead
 
 bundle = state.bundle()
@@ -17,10 +17,10 @@ st.markdown(
     "one part of the scans, and judged on the others."
 )
 judged = st.session_state.cohort
-if judged is None and not cohort_tables.awaited():
+if judged is None and not cohort_live.awaited():
     judged = cohort_tables.guarded(cohort_tables.published, bundle)
-cohort_tables.guarded(cohort_tables.live, bundle)
-cohort_tables.strip()
+cohort_tables.guarded(cohort_live.live, bundle)
+cohort_live.strip()
 if judged is not None:
     labels = cohort_labels(judged)
     cohort_tables.about(judged)
