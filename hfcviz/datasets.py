@@ -193,7 +193,11 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, np.ndarray]:
                 f"{path.name} unpacks to {size / 2**30:.1f} GiB; the most is {LARGEST / 2**30:.0f} GiB: take fewer images."
             )
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in wanted}
+            arrays = {key: archive[key] for key in archive.files if key in wanted}
+        for key, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # NumPy hands over the bytes of a member that is none
+                raise InputError(f"{path.name} is damaged: {key} is no array.")
+        return arrays
     except InputError:
         raise
     except ValueError as error:

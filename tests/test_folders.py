@@ -280,3 +280,7 @@ def test_a_folder_of_volumes_is_a_set_of_volumes(tmp_path):
     seen = data.splits["test"].x[data.splits["test"].ids.index(name)][0]
     assert np.abs(seen - expected).max() <= 0.51
     assert load_dataset(tmp_path, fit=(1, 16, 16, 16)).splits["train"].x.shape == (4, 1, 16, 16, 16)
+
+
+def test_of_a_folder_too_a_part_can_be_had_alone(tmp_path):
+    assert set(load_dataset(tree(tmp_path / "set"), parts=("test",)).splits) == {"test"}
