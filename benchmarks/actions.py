@@ -12,9 +12,11 @@ SCATTER = "[class*=st-key-scatter] .scatterlayer path.point"
 COHORT = "[class*=st-key-cohort-] .scatterlayer .trace:last-child path.point"
 """Points of the constrained attack: clean ones may lie alike in two runs."""
 STRIPS = "[class*=st-key-scores-] .scatterlayer path.point"
+PLANES = "[class*=st-key-chart-planes] image"
+PICTURES = f"[class*=st-key-chart-scan] .heatmaplayer image, {PLANES}"
 MAIN = "[data-testid=stMain]"
 OPENED = {
-    "Explore": "[class*=st-key-chart-scan] .heatmaplayer image",
+    "Explore": PICTURES,
     "Tour": "[class*=wide_tour] .main-svg path, [class*=wide_tour] .main-svg image",
     "Cohort": COHORT,
     "Studies": "[class*=st-key-chart-study] .main-svg path",
@@ -94,8 +96,7 @@ def of_explore(page: Any, times: int) -> dict[str, list[Times]]:
     rows["all layers: says so"] = timed(page, note, every.click, times, before=back)
     back()
     blink = page.locator("[class*=st-key-blink] label").first
-    pictures = "[class*=st-key-chart-scan] .heatmaplayer image, [class*=st-key-chart-planes] image"
-    rows["blink, on and off"] = timed(page, pictures, blink.click, times + times % 2, warm=False)
+    rows["blink, on and off"] = timed(page, PICTURES, blink.click, times + times % 2, warm=False)
     export = page.locator("[class*=st-key-export-scatter] button").first
     dialog = "[role=dialog] [data-testid=stDownloadButton]"
     closed = lambda: (page.keyboard.press("Escape"), page.wait_for_timeout(800))  # noqa: E731
@@ -125,6 +126,24 @@ def sections(page: Any, title: str, what: str, times: int) -> list[Times]:
         head.click()
         page.wait_for_timeout(1000)
     return found[1:]
+
+
+def of_volume(page: Any, times: int) -> dict[str, list[Times]]:
+    """The actions of the Explore page on a volume, where they are others than on an image or take longer."""
+    rows = {}
+    slider = page.get_by_role("slider", name="Axial slice, mm")
+    slider.focus()
+    rows["3-D: another slice"] = timed(page, PLANES, lambda: slider.press("ArrowRight"), times)
+    blink = page.locator("[class*=st-key-blink] label").first
+    rows["3-D: blink, on and off"] = timed(page, PLANES, blink.click, times + times % 2)
+    difference = chooser(page, "[class*=st-key-changes]", ["both", "PGD"])
+    rows["3-D: difference"] = timed(page, PLANES, difference, times)
+    view = chooser(page, "[class*=st-key-view]", ["axial", "three planes"])
+    rows["3-D: planes"] = timed(page, PLANES, view, times)
+    layer = page.get_by_role("slider", name="Layer, from input to output")
+    layer.focus()
+    rows["3-D: another layer"] = timed(page, SCATTER, lambda: layer.press("ArrowLeft"), min(times, 6))
+    return rows
 
 
 def of_cohort(page: Any, times: int) -> dict[str, list[Times]]:

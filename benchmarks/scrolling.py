@@ -83,9 +83,12 @@ def example() -> tuple[Any, Shown]:
 
 
 def page() -> None:
-    """What the server draws."""
+    """What the server draws: as wide as in the app."""
+    import streamlit as st
+
     from hfcviz.ui.viewer import viewer
 
+    st.set_page_config(layout="wide")
     outcome, seen = example()
     viewer(outcome, seen, ("healthy", "lesion"), "benchmark")
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
+from plotly.colors import get_colorscale, sample_colorscale
 
 from hfcviz import blinking
 from hfcviz.palette import COLOURS, CROSSHAIR, SHADOW, digits, look
 from hfcviz.plane_rows import Row, Scale, Span, cropped, ranges_of
 
-WIDTH, TALLEST = 1000, 420
+WIDTH, TALLEST = 1080, 420
 """Pixels: the width of the page for which heights are chosen (on a narrower one pictures shrink), and the most for one row."""
 NARROWEST = 136
 """Pixels of a picture's width that its title needs."""
@@ -32,7 +32,7 @@ SIDES = ("bottom center", "middle left", "top center", "middle right")
 """Where a letter at the top, right, bottom and left edge stands from its point: inside the picture."""
 
 
-def plane_grid(
+def plane_parts(
     rows: Sequence[Row],
     labels: Mapping[str, str],
     captions: Mapping[str, str],
@@ -40,8 +40,9 @@ def plane_grid(
     *,
     zoom: float = 1.0,
     blink: str | None = None,
-) -> go.Figure:
-    """Pictures in a grid: a row for each plane; the versions, then the differences on one scale of +-eps centred at zero.
+) -> dict[str, Any]:
+    """Pictures in a grid: a row for each plane; the versions, then the differences on one scale of +-eps centred at zero. The data, layout
+    and frames of a figure: plotly's checks are most of the time that a page would wait for a slice.
 
     captions: a line below the title of each version. zoom: about the crosshair, what lies outside is not drawn; zooming by hand is
     linked within a row. blink: the role whose column can alternate with the clean scan, in the browser alone, once a button is
@@ -94,7 +95,12 @@ def plane_grid(
         layout["updatemenus"] = [blinking.buttons(labels, str(blink), inner)]
     height = round(inner) + margin["t"] + margin["b"]
     layout |= look(height) | {"margin": margin, "showlegend": False, "dragmode": "pan", "template": "none"}
-    return go.Figure({"data": data, "layout": layout, "frames": frames})  # at once: plotly checks each assignment anew
+    return {"data": data, "layout": layout, "frames": frames}
+
+
+def checked(parts: dict[str, Any]) -> go.Figure:
+    """The figure of `plane_parts`, to be exported or read."""
+    return go.Figure(parts)
 
 
 def grey_png(image: np.ndarray, window: Span) -> str:
@@ -141,7 +147,8 @@ def _axes(place: int, first: int, across: Span, down: Span, ranges: tuple[Span, 
     y |= {"scaleanchor": _axis("x", place)}
     if place != first:
         x, y = x | {"matches": _axis("x", first)}, y | {"matches": _axis("y", first)}
-    return {f"xaxis{place}": x, f"yaxis{place}": y}
+    number = "" if place == 1 else place
+    return {f"xaxis{number}": x, f"yaxis{number}": y}
 
 
 def _axis(letter: str, place: int) -> str:
@@ -245,5 +252,6 @@ def _colour_bar(scale: Scale) -> dict[str, Any]:
     bound = scale.bound if in_scan else scale.bound * 255
     title = f"change, {scale.unit or 'grey levels'}" if in_scan else "change, n/255"
     bar = {"title": {"text": title, "side": "right"}, "thickness": 10, "len": 0.9, "nticks": 5, "x": 1.005, "xpad": 4}
-    marker = {"color": [0], "cmin": -bound, "cmax": bound, "colorscale": "RdBu_r", "showscale": True, "colorbar": bar}
+    marker = {"color": [0], "cmin": -bound, "cmax": bound, "colorscale": get_colorscale("RdBu_r")}
+    marker |= {"showscale": True, "colorbar": bar}
     return {"type": "scatter", "x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "marker": marker}

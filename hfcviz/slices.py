@@ -13,7 +13,7 @@ from hfcviz import planes
 from hfcviz.grids import Shown, in_units
 from hfcviz.outcome import Outcome, captions, role_labels
 from hfcviz.palette import digits
-from hfcviz.plane_figures import plane_grid
+from hfcviz.plane_figures import checked, plane_parts
 from hfcviz.plane_rows import Axis, Row, Scale
 from hfcviz.scans import Window, middle, sides
 from hfcviz.settings import InputError
@@ -40,6 +40,13 @@ def centre(seen: Shown) -> tuple[int, ...]:
 
 
 def slices_figure(
+    outcome: Outcome, seen: Shown, class_names: tuple[str, ...], index: Sequence[int], **view: Any
+) -> go.Figure:
+    """`slices_parts` as a figure."""
+    return checked(slices_parts(outcome, seen, class_names, index, **view))
+
+
+def slices_parts(
     outcome: Outcome,
     seen: Shown,
     class_names: tuple[str, ...],
@@ -51,8 +58,9 @@ def slices_figure(
     changes: Sequence[str] = ("attack", "hidden"),
     zoom: float = 1.0,
     blink: str | None = None,
-) -> go.Figure:
-    """Scan, attacked versions and differences on the grid of `seen`: the named planes through voxel `index`, or the image.
+) -> dict[str, Any]:
+    """Scan, attacked versions and differences on the grid of `seen`: the named planes through voxel `index`, or the image; as
+    `plane_parts` has it.
 
     window: (low, high) in the scan's units; by default what the network sees.
     """
@@ -63,7 +71,7 @@ def slices_figure(
         rows = [_slice_row(seen, name, index, wanted, radiological) for name in names]
     eps = outcome.recipe["plan"]["attack"]["eps"]
     scale = Scale(window or seen.placement.window, eps, seen.placement.span, seen.unit if seen.own else "")
-    return plane_grid(rows, role_labels(outcome), captions(outcome, class_names), scale, zoom=zoom, blink=blink)
+    return plane_parts(rows, role_labels(outcome), captions(outcome, class_names), scale, zoom=zoom, blink=blink)
 
 
 def read_view(view: Mapping[str, Any], seen: Shown) -> dict[str, Any]:

@@ -233,21 +233,27 @@ DRAWINGS = """() => {
 }"""
 
 
-def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
-    def drawn_by(act) -> dict[str, int]:
-        page.evaluate(DRAWINGS)
-        act()
-        idle(page)
-        page.wait_for_timeout(600)
-        return page.evaluate("window.drawings")
+def drawn_by(page, act) -> dict[str, int]:
+    """How often the browser draws each figure after an action."""
+    page.evaluate(DRAWINGS)
+    act()
+    idle(page)
+    page.wait_for_timeout(600)
+    return page.evaluate("window.drawings")
 
+
+def drawn_once(page, figures: dict[str, int], act, back) -> None:
+    """In one of three tries: now and then a width comes late, and a figure is drawn once more for it."""
+    found = [drawn_by(page, act)]
+    while found[-1] != figures and len(found) < 3:
+        drawn_by(page, back)
+        found.append(drawn_by(page, act))
+    assert found[-1] == figures, f"{found} in three tries"
+
+
+def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
     def once(figures: dict[str, int], act, back) -> None:
-        """In one of three tries: now and then a width comes late, and a figure is drawn once more for it."""
-        found = [drawn_by(act)]
-        while found[-1] != figures and len(found) < 3:
-            drawn_by(back)
-            found.append(drawn_by(act))
-        assert found[-1] == figures, f"{found} in three tries"
+        drawn_once(page, figures, act, back)
 
     def opens(name: str):
         return page.get_by_role("link", name=name).click
@@ -257,7 +263,7 @@ def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):
     once({"scatter": 1}, left, right)
     every, one = (page.get_by_text(name, exact=True) for name in ("all layers", "one layer"))
     once({"grid": 1}, every.click, one.click)
-    drawn_by(one.click)
+    drawn_by(page, one.click)
     whole = dict.fromkeys(("cohort", "roc", "scores", "auc-map"), 1)
     once(whole, opens("Cohort"), opens("Glossary"))  # the side bar takes no room either
     run = page.locator("[class*=st-key-cohort-run]")

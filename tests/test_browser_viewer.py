@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from test_browser import drawn_once
 
 from benchmarks.scrolling import CLOCK, example, served
+from hfcviz import plane_figures
 
 WAIT = 60_000
 
@@ -109,7 +111,7 @@ def test_the_screen_shows_the_lesion_at_the_patients_right_front_until_the_conve
     def side(picture: np.ndarray) -> tuple[bool, bool]:
         """Whether the brightest part of the inner half is left of the middle, and above it."""
         rows, columns = picture.shape
-        inner = picture[rows // 5 : -rows // 5, columns // 5 : -columns // 5]
+        inner = picture[rows // 4 : -rows // 4, columns // 4 : -columns // 4]  # without the skull, which is brighter
         blocks = inner[: len(inner) // 8 * 8, : inner.shape[1] // 8 * 8]
         blocks = blocks.reshape(len(blocks) // 8, 8, -1, 8).mean((1, 3))
         row, column = np.unravel_index(blocks.argmax(), blocks.shape)
@@ -133,8 +135,23 @@ def test_proportions_on_the_screen_are_those_of_the_patient(page):
     assert box["width"] / box["height"] == pytest.approx((256 * 0.9) / (180 * 1.2), rel=0.02)
 
 
+def test_three_planes_are_drawn_once_and_buttons_that_come_move_nothing(page):
+    assert page.locator(".st-key-planes_box").bounding_box()["width"] == plane_figures.WIDTH
+    export = page.get_by_role("button", name="Export").first
+    before = export.bounding_box()
+    blink = page.get_by_text("Blink", exact=True).click
+    drawn_once(page, {"planes": 1}, blink, blink)
+    button = page.locator(".updatemenu-button").last
+    button.wait_for(timeout=WAIT)
+    assert export.bounding_box() == before
+    last = button.bounding_box()
+    assert last["x"] + last["width"] < before["x"] and abs(last["y"] - before["y"]) < 12, "in one line"
+    export.click()
+    page.get_by_role("dialog").wait_for(timeout=WAIT)
+    page.keyboard.press("Escape")
+
+
 def test_scan_and_attack_take_turns_in_the_browser_alone(page):
-    page.get_by_text("Blink", exact=True).click()
     page.get_by_text("Show scan").first.wait_for(timeout=WAIT)
     page.wait_for_timeout(800)
 

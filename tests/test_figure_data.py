@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from hfcviz.figure_data import COLUMNS, as_csv
 from hfcviz.figures import scan_panels
-from hfcviz.plane_figures import plane_grid
+from hfcviz.plane_figures import checked, plane_parts
 from hfcviz.plane_rows import Axis, Row, Scale
 
 RNG = np.random.default_rng(0)
@@ -70,17 +70,19 @@ def test_pixels_of_a_scan_are_there_under_their_version():
 def test_pictures_of_the_viewer_give_their_values_in_mm_or_say_that_they_do_not():
     picture = RNG.random((1, 6, 8)).astype(np.float32)
     row = Row("axial", {"clean": picture}, {}, Axis(-10, 2, "x"), Axis(5, 1, "y"), (3, 4), ("A", "L", "P", "R"))
-    found = rows(plane_grid([row], {"clean": "scan"}, {}, Scale((0, 1), 0.03)))
+    found = rows(checked(plane_parts([row], {"clean": "scan"}, {}, Scale((0, 1), 0.03))))
     assert len(found) == 48, "neither crosshair nor letters are data"
     assert [(float(one["x"]), float(one["y"])) for one in found[:9]][-2:] == [(4.0, 5.0), (-10.0, 6.0)]
     assert np.float32(found[8]["value"]) == picture[0, 1, 0]
     large = RNG.random((1, 300, 300)).astype(np.float32)
     found = rows(
-        plane_grid(
-            [Row("", {"clean": large}, {}, Axis(0, 1, "x"), Axis(0, 1, "y"))],
-            {"clean": "scan"},
-            {},
-            Scale((0, 1), 0.03),
+        checked(
+            plane_parts(
+                [Row("", {"clean": large}, {}, Axis(0, 1, "x"), Axis(0, 1, "y"))],
+                {"clean": "scan"},
+                {},
+                Scale((0, 1), 0.03),
+            )
         )
     )
     assert len(found) == 1 and "picture" in found[0]["detail"]

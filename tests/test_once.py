@@ -11,6 +11,8 @@ from plotly import tools
 from streamlit.testing.v1 import AppTest
 
 from hfcviz.palette import drawn, panels
+from hfcviz.plane_figures import checked, plane_parts
+from hfcviz.plane_rows import Axis, Row, Scale
 from hfcviz.ui.once import BARE, ROOM, TICKS, for_page
 
 POINT = {"type": "scatter", "x": [1.0], "y": [2.0]}
@@ -98,6 +100,27 @@ def test_the_frames_of_a_film_are_sent_too():
     (frame,) = spec(for_page(figure, "film"))["frames"]
     assert frame["name"] == "3" and frame["data"][0]["y"] == [4.0]
     assert "frames" not in spec(for_page(drawn([POINT], 300)))
+
+
+def picture(digits: int):
+    values = np.array([[[0.12345, -0.98765]]])
+    row = Row("axial", {"clean": values}, {"hidden": values}, Axis(0, 1, "x"), Axis(0, 1, "y"), (0, 1), tuple("ALPR"))
+    scale = Scale((0.0, 1.0), 8 / 255, *((1.0, "") if digits == 3 else (400.0, "HU")))
+    return plane_parts([row], {"clean": "scan", "hidden": "PGD+HFC"}, {}, scale, blink="clean")
+
+
+@pytest.mark.parametrize(("digits", "told"), [(3, [[0.123, -0.988]]), (1, [[0.1, -1.0]])])
+def test_a_pictures_values_travel_with_the_digits_that_the_mouse_tells(digits, told):
+    parts = picture(digits)
+    shown, over, change = [trace for trace in spec(for_page(parts, "planes"))["data"] if trace["type"] == "image"]
+    assert shown["customdata"] == change["customdata"] == told and "customdata" not in over
+    assert np.allclose(parts["data"][0]["customdata"], [[0.12345, -0.98765]]), "the export has all digits"
+
+
+def test_parts_that_plotly_has_not_checked_are_what_it_would_make_of_them():
+    """Names and values that plotly only knows in Python would be lost on the way to a page."""
+    parts = picture(1)
+    assert spec(for_page(parts, "planes")) == spec(for_page(checked(parts), "planes"))
 
 
 def page():

@@ -12,12 +12,16 @@ import pytest
 from PIL import Image
 
 from hfcviz.palette import COLOURS
-from hfcviz.plane_figures import HOVER, grey_png, plane_grid, signed_png
+from hfcviz.plane_figures import HOVER, checked, grey_png, plane_parts, signed_png
 from hfcviz.plane_rows import Axis, Row, Scale
 
 LABELS = {"clean": "scan", "attack": "PGD", "hidden": "PGD+HFC"}
 RNG = np.random.default_rng(0)
 SCALE = Scale((-100.0, 300.0), 8 / 255, 400.0, "HU")
+
+
+def plane_grid(*about, **view):
+    return checked(plane_parts(*about, **view))
 
 
 def row(rows=20, columns=30, mm=(3.0, 2.0), place=(4, 7), title="axial"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from hfcviz.palette import INK
@@ -12,6 +14,7 @@ TICKS, BARE = 76, 44
 """Pixels left of a plot that numbers and a name need, and a name alone."""
 ROOM: dict[str, dict[str, int]] = {
     "scatter": {"b": 126},
+    "planes": {"b": 56},
     "grid": {"l": 12, "r": 12, "b": 80},
     "difference": {"r": 82},
     "depth": {"l": 86, "r": 30, "t": 84, "b": 88},
@@ -59,6 +62,10 @@ LOOK: dict[str, Any] = {"autotypenumbers": "strict", "hovermode": "closest", "ho
 """What plotly's template and Streamlit's theme say between them, but colours, which look.css has for both pages."""
 
 
+Parts = dict[str, Any]
+"""Data, layout and frames of a figure, as `plane_figures.plane_parts` has them."""
+
+
 class Plain(go.Figure):
     """A figure as it is sent: Streamlit asks for its dict, and gets what was said, where plotly would copy all of it twice."""
 
@@ -71,9 +78,9 @@ class Plain(go.Figure):
         return self._said
 
 
-def for_page(figure: go.Figure, name: str = "", *, selects: bool = False) -> Plain:
-    """The figure as the page shows it, without Streamlit's theme; `figure` itself, which is exported, stays as it is: an export has a
-    width of its own, and no clicks. What would be set or found after the first drawing is said beforehand:
+def for_page(figure: go.Figure | Parts, name: str = "", *, selects: bool = False) -> Plain:
+    """The figure, or what makes it, as the page shows it, without Streamlit's theme; `figure` itself, which is exported, stays as it is:
+    an export has a width of its own, and no clicks. What would be set or found after the first drawing is said beforehand:
 
     - that the copy of the data, which Streamlit hands over then, is the same data (`datarevision`). This number need not change, as
       Streamlit draws a figure with other data anew;
@@ -83,8 +90,8 @@ def for_page(figure: go.Figure, name: str = "", *, selects: bool = False) -> Pla
       once all is drawn;
     - of the figures in ROOM, all the room beside their plots.
     """
-    layout = figure.layout.to_plotly_json()
-    layout.pop("template", None)
+    parts = _parts(figure)
+    layout = parts["layout"]
     found = LOOK | layout | {"template": None, "datarevision": 0}
     found["margin"] = {"pad": 8} | layout["margin"] | ROOM.get(name, {})
     found["font"] = {"color": INK} | layout["font"]
@@ -97,7 +104,22 @@ def for_page(figure: go.Figure, name: str = "", *, selects: bool = False) -> Pla
         if layout.get("dragmode") in ("lasso", "select"):
             bare = found["yaxis"].get("showticklabels") is False
             found |= {"clickmode": "event", "margin": found["margin"] | {"l": BARE if bare else TICKS}}
-    whole: dict[str, Any] = {"data": [trace.to_plotly_json() for trace in figure.data], "layout": found}
-    if figure.frames:
-        whole["frames"] = [frame.to_plotly_json() for frame in figure.frames]
+    whole: dict[str, Any] = {"data": [_sent(trace) for trace in parts["data"]], "layout": found}
+    if parts["frames"]:
+        whole["frames"] = parts["frames"]
     return Plain(whole)
+
+
+def _parts(figure: go.Figure | Parts) -> Parts:
+    if not isinstance(figure, go.Figure):
+        return figure
+    data, frames = ([one.to_plotly_json() for one in some] for some in (figure.data, figure.frames))
+    return {"data": data, "layout": figure.layout.to_plotly_json(), "frames": frames}
+
+
+def _sent(trace: dict[str, Any]) -> dict[str, Any]:
+    """A picture's values are for the mouse alone, and travel with the digits that it tells; any other trace as it is."""
+    about = trace.get("hovertemplate", "") if trace["type"] == "image" else ""
+    if told := re.search(r"{customdata:[+]?[.](\d)f}", about):
+        return trace | {"customdata": np.round(np.asarray(trace["customdata"], dtype=float), int(told[1])).tolist()}
+    return trace

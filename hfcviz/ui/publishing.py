@@ -13,11 +13,13 @@ from hfcviz.figure_data import as_csv
 from hfcviz.montage import check_choice, embeddings, montage
 from hfcviz.outcome import Outcome, report
 from hfcviz.paper import FORMATS, KINDS, PRESETS, Page, for_paper
+from hfcviz.plane_figures import checked
 from hfcviz.projections import PROJECTIONS
 from hfcviz.settings import InputError, options
 from hfcviz.store import digest
 from hfcviz.ui import state
 from hfcviz.ui.kept import kept
+from hfcviz.ui.once import Parts
 from hfcviz.ui.run import computed, lead, saying
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def of_outcome(outcome: Outcome, names: tuple[str, ...]) -> Content:
 
 
 @st.fragment
-def export(figure: go.Figure, key: str, alt: str, view: Mapping[str, Any], content: Content | None) -> None:
+def export(figure: go.Figure | Parts, key: str, alt: str, view: Mapping[str, Any], content: Content | None) -> None:
     """The button that opens the dialog. A fragment of its own: a click draws nothing else again, and nothing is made before one."""
     with st.container(horizontal=True, horizontal_alignment="right"):
         clicked = st.button(
@@ -48,7 +50,7 @@ def export(figure: go.Figure, key: str, alt: str, view: Mapping[str, Any], conte
         )
     if clicked:
         chromium.warm()
-        _dialog(figure, key, alt, view, content)
+        _dialog(checked(figure) if isinstance(figure, dict) else figure, key, alt, view, content)
 
 
 @st.dialog("Export a figure", width="medium", icon=":material/ios_share:")

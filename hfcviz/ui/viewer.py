@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -14,10 +14,8 @@ from hfcviz.scans import Window, sides
 from hfcviz.ui import links, views
 from hfcviz.ui.kept import kept
 from hfcviz.ui.links import CUSTOM, THREE
+from hfcviz.ui.once import ROOM, Parts
 from hfcviz.ui.sliders import KEEP, sliders, view_key
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 HELP = {
     "view": "Three planes through one crosshair, or one of them.",
@@ -52,9 +50,9 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
         st.caption(grid_line(seen))
     with pictures:
         if seen.own or blink or window != seen.placement.window:
-            figure = slices.slices_figure(outcome, seen, names, slices.centre(seen), window=window, blink=blink)
+            parts = slices.slices_parts(outcome, seen, names, slices.centre(seen), window=window, blink=blink)
             view = {"window": list(window), "grid": _grid(seen)} | ({"blink": blink} if blink else {})
-            _draw(figure, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
+            _draw(parts, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
             return
         with views.side_by_side():
             versions, changes = st.container(key="wide_images"), st.container(key="side_images").empty()
@@ -98,7 +96,7 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
         blink = _blink(outcome, key)
     shown = list(planes.PLANES) if view in (THREE, None) else [view]
     index = sliders(seen, key, shown[0])
-    figure = slices.slices_figure(
+    parts = slices.slices_parts(
         outcome,
         seen,
         names,
@@ -112,7 +110,9 @@ def _volume(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> 
     )
     view = {"names": list(shown), "index": list(index), "radiological": radiological, "window": list(window)}
     view |= {"changes": list(changes), "zoom": zoom, "grid": _grid(seen)} | ({"blink": blink} if blink else {})
-    _draw(figure, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)), view)
+    # One plane may fill a large screen; three are to be seen at once.
+    widest = plane_figures.WIDTH if len(shown) > 1 else None
+    _draw(parts, 1 + len(roles) + len(changes), _alt(outcome, ", ".join(shown)), view, widest=widest)
     order = "radiological order" if radiological else "neurological order"
     unknown = " The data does not say how the patient lies, so there are no letters." if scan.affine is None else ""
     if scan.affine is not None and planes.oblique(scan.affine):
@@ -124,22 +124,31 @@ def _grid(seen: Shown) -> str:
     return "own" if seen.own else "network"
 
 
-def _draw(figure: go.Figure, columns: int, alt: str, view: dict[str, Any]) -> None:
-    """The figure in its own proportions, as wide as the page; view: what its recipe says."""
-    margin = figure.layout.margin
-    beside, above = margin.l + margin.r, margin.t + margin.b
-    ratio = (figure.layout.height - above) / (plane_figures.WIDTH - beside)
+def _draw(parts: Parts, columns: int, alt: str, view: dict[str, Any], *, widest: int | None = None) -> None:
+    """The figure in its own proportions, as wide as the page but not wider than `widest`; view: what its recipe says."""
+    layout, below = parts["layout"], ROOM["planes"]["b"]
+    margin = layout["margin"]
+    beside, above = margin["l"] + margin["r"], margin["t"] + below
+    inner = layout["height"] - margin["t"] - margin["b"]
     least = beside + columns * plane_figures.NARROWEST
     # Plotly knows no height that follows the width; the box does: margins and buttons keep their size, pictures grow and shrink.
     # Below its least width, where titles would run into each other, the page scrolls it sideways.
-    height = f"calc({above}px + (max(100cqw, {least}px) - {beside}px) * {ratio:.4f})"
+    most = "none" if widest is None else f"{widest}px"
+    width = f"max({least}px, 100cqw)" if widest is None else f"clamp({least}px, 100cqw, {widest}px)"
+    ratio = inner / (plane_figures.WIDTH - beside)
+    height = f"calc({inner + above}px + ({width} - {plane_figures.WIDTH}px) * {ratio:.4f})"
     st.html(
         "<style>.st-key-planes_scroll {overflow-x: auto; container-type: inline-size} "
-        f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; height: {height}}}</style>"
+        f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; max-width: {most}; height: {height}}} "
+        # Beside the buttons that blink, in the room that is kept for them, so that nothing below moves when they come.
+        f".st-key-planes_export {{position: relative; margin-top: -{below + 8}px; max-width: {most}; pointer-events: none}} "
+        ".st-key-planes_export button {pointer-events: auto}</style>"
     )
     with st.container(key="planes_scroll"), st.container(key="planes_box"):
-        views.plot(figure, "planes", alt, height="stretch")
-    views.export(figure, "planes", alt, view)
+        # With the height of the box where that is widest, a browser draws it once; else it measures the box, and draws again.
+        views.plot(parts | {"layout": layout | {"height": inner + above}}, "planes", alt, height="stretch")
+    with st.container(key="planes_export"):
+        views.export(parts, "planes", alt, view)
 
 
 def windows_of(seen: Shown) -> dict[str, Window]:

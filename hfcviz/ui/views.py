@@ -14,7 +14,7 @@ from hfcviz.detectors import DETECTORS
 from hfcviz.grids import Shown, eps_report, in_units
 from hfcviz.outcome import Outcome, attacked, report, role_labels
 from hfcviz.ui import publishing, state
-from hfcviz.ui.once import for_page
+from hfcviz.ui.once import Parts, for_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,14 +53,14 @@ def chart(
     export(figure, key, alt, view, content)
 
 
-def plot(figure: go.Figure, key: str, alt: str, height: Height = "content") -> None:
+def plot(figure: go.Figure | Parts, key: str, alt: str, height: Height = "content") -> None:
     """The figure alone."""
     options = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": f"hfcviz-{key}"}}
     st.plotly_chart(for_page(figure, key), theme=None, key=f"chart.{key}", config=options, alt=alt, height=height)
 
 
 def export(
-    figure: go.Figure,
+    figure: go.Figure | Parts,
     key: str,
     alt: str,
     view: Mapping[str, Any] | None = None,
