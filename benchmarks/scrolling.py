@@ -83,14 +83,20 @@ def example() -> tuple[Any, Shown]:
 
 
 def page() -> None:
-    """What the server draws: as wide as in the app."""
-    import streamlit as st
-
+    """What the server draws."""
     from hfcviz.ui.viewer import viewer
 
-    st.set_page_config(layout="wide")
     outcome, seen = example()
     viewer(outcome, seen, ("healthy", "lesion"), "benchmark")
+
+
+PAGE = """import streamlit as st
+from benchmarks.scrolling import page
+
+st.set_page_config(layout="wide")
+page()
+"""
+"""As wide as in the app."""
 
 
 @contextmanager
@@ -101,7 +107,7 @@ def served(app: str | None = None) -> Iterator[str]:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "page.py"
-        script.write_text("from benchmarks.scrolling import page\n\npage()\n")
+        script.write_text(PAGE)
         command = [sys.executable, "-m", "streamlit", "run", app or str(script), "--server.headless=true"]
         server = subprocess.Popen(
             [*command, f"--server.port={port}"],

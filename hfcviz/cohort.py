@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from hfcviz.metrics import bootstrap_interval, roc, separation
+from hfcviz.metrics import roc, separation, share_interval
 from hfcviz.projections import PCA, TSNE, UMAP, Embedding, project
 from hfcviz.reference import Reference
 from hfcviz.settings import InputError, Progress, silent
@@ -165,23 +165,28 @@ def compare(reference: Reference, *, progress: Progress = silent) -> list[dict[s
 
 def overall(reference: Reference) -> dict[str, dict[str, float]]:
     """{attack role: ...} over all scans of the cohort, those that trained detectors included: success (the network puts
-    the scan into the attack's target class) with its 95 % interval success_low and success_high, mean_confidence in the
+    the scan into the attack's target class) with its 95 % interval (Wilson's) success_low and success_high, mean_confidence in the
     target, linf_255 (largest change of a pixel; NaN where it was not kept), attacked (scans).
     """
     found: dict[str, dict[str, float]] = {}
     for role in [role for role in ("attack", "hidden") if role in reference.cohort]:
         versions, targets = reference.cohort[role], reference.targets
         hits = versions.predicted == targets
-        low, high = bootstrap_interval(lambda values: float(values.mean()), hits)
         found[role] = {
             "success": float(hits.mean()),
-            "success_low": low,
-            "success_high": high,
             "mean_confidence": float(versions.probabilities[np.arange(len(targets)), targets].mean()),
             "linf_255": float(reference.linf[role].max() * 255) if role in reference.linf else math.nan,
             "attacked": len(targets),
         }
+        found[role] |= success_interval(found[role])
     return found
+
+
+def success_interval(row: Mapping[str, float]) -> dict[str, float]:
+    """success_low and success_high, Wilson's, of a row of `overall`."""
+    n = int(row["attacked"])
+    low, high = share_interval(round(row["success"] * n), n)
+    return {"success_low": low, "success_high": high}
 
 
 def curve(judged: Judged, detector: str, role: str) -> tuple[np.ndarray, np.ndarray, float]:

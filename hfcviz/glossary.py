@@ -181,6 +181,10 @@ GLOSSARY: dict[str, Term] = {
         "The range in which 95 % of the results fall when scans are drawn again with replacement. Few scans, wide interval.",
         "Efron 1979",
     ),
+    "Wilson interval": Term(
+        "The range in which the share lies that all scans would have, as far as these few tell. All of 30 scans: 89 % to 100 %.",
+        "Wilson 1927",
+    ),
     # Scans
     "window": Term(
         "Which values are drawn black and white. Level is its middle, width its extent. It changes what you see, not the scan."

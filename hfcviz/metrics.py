@@ -105,6 +105,20 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of the share of `hits` among n. It has a width where all or none hit, where a bootstrap has none.
+
+    Wilson 1927, doi.org/10.1080/01621459.1927.10502953; compared with others by Brown, Cai & DasGupta 2001,
+    doi.org/10.1214/ss/1009213286. Raises InputError for an empty sample.
+    """
+    from scipy.stats import binomtest
+
+    if n < 1:
+        raise InputError("The interval of a share needs at least one value; got none.")
+    found = binomtest(int(hits), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def percentile_rank(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Where each value lies within the reference, in percent: share below plus half the share that is equal.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfcviz.attacks import ATTACKS
-from hfcviz.cohort import Judged
+from hfcviz.cohort import Judged, success_interval
 from hfcviz.detectors import DETECTORS
 from hfcviz.penalties import PENALTIES
 from hfcviz.projections import Embedding
@@ -125,7 +125,7 @@ def load_judged(path: Path) -> Judged:
     arrays, about = load_arrays(path)
     try:
         return _unpacked(arrays, about)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} holds no judged cohort ({error}): delete it and make it again.") from error
 
 
@@ -150,7 +150,8 @@ def _unpacked(arrays: Arrays, about: dict[str, Any]) -> Judged:
         thresholds=about["thresholds"],
         fooled=those("fooled"),
         rows=about["rows"],
-        overall=about["overall"],
+        # Older files have a bootstrap's interval, which has no width where all or none reach the target.
+        overall={role: row | success_interval(row) for role, row in about["overall"].items()},
         linf=those("linf"),
         layer_names=tuple(layers),
         views={

@@ -147,7 +147,7 @@ def test_three_planes_are_drawn_once_and_buttons_that_come_move_nothing(page):
     last = button.bounding_box()
     assert last["x"] + last["width"] < before["x"] and abs(last["y"] - before["y"]) < 12, "in one line"
     export.click()
-    page.get_by_role("dialog").wait_for(timeout=WAIT)
+    page.get_by_role("dialog").get_by_role("button", name="Data (CSV)").wait_for(timeout=WAIT)
     page.keyboard.press("Escape")
 
 

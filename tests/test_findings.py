@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfcviz.settings import InputError
-from hfcviz.studies.findings import Findings, load_findings, mean_row, read_findings
+from hfcviz.studies.findings import Findings, load_findings, mean_row, read_findings, share_row
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 ROWS = st.lists(st.dictionaries(st.text(), VALUES), min_size=1)
@@ -87,4 +87,10 @@ def test_a_mean_has_the_interval_of_its_own_draws():
     half = 1.96 * values.std() / 20  # of a normal mean
     assert row["gain_low"] == pytest.approx(values.mean() - half, abs=0.06)
     assert row["gain_high"] == pytest.approx(values.mean() + half, abs=0.06)
+    assert all(type(value) is float for value in row.values())
+
+
+def test_a_share_has_an_interval_where_all_hit():
+    row = share_row("success", np.ones(30, dtype=bool))
+    assert row == {"success": 1.0, "success_low": pytest.approx(30 / (30 + 1.959964**2)), "success_high": 1.0}
     assert all(type(value) is float for value in row.values())

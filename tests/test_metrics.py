@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from hfcviz.metrics import bootstrap_interval, percentile_rank, roc, two_sided
+from hfcviz.metrics import bootstrap_interval, percentile_rank, roc, share_interval, two_sided
 from hfcviz.settings import InputError
 
 scores = st.lists(st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6), min_size=1, max_size=30).map(np.array)
@@ -111,6 +112,25 @@ def test_intervals_cover_the_true_area_about_as_often_as_they_say() -> None:
         )
         hits += low <= 0.7602 <= high
     assert 85 <= hits <= 99
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 30), (30, 30), (1, 2), (113, 200)])
+def test_the_interval_of_a_share_holds_the_shares_within_z_standard_errors_of_it(hits: int, n: int) -> None:
+    """At both ends p, and at no share between, |hits / n - p| is z of p's own standard error: how Wilson defines it."""
+    low, high = share_interval(hits, n)
+    assert 0 <= low <= hits / n <= high <= 1 and high - low > 0.01
+    for p in (low, high):
+        if 0 < p < 1:
+            assert abs(hits / n - p) == pytest.approx(1.959964 * math.sqrt(p * (1 - p) / n), rel=1e-5)
+
+
+def test_the_interval_of_a_share_covers_it_about_as_often_as_it_says() -> None:
+    n, shares = 30, np.linspace(0.02, 0.98, 97)
+    ends = [share_interval(hits, n) for hits in range(n + 1)]
+    covered = [sum(binom.pmf(hits, n, p) for hits, (low, high) in enumerate(ends) if low <= p <= high) for p in shares]
+    assert 0.94 < np.mean(covered) < 0.97
+    with pytest.raises(InputError, match="at least one value"):
+        share_interval(0, 0)
 
 
 def test_percentile_rank_counts_half_of_what_is_equal() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from bundles import ATTACK, CONSTRAINT, MISLABELLED, case, one_thread  # noqa: F
 from networks import images, linear
 from sklearn.metrics import roc_auc_score
 
-from hfcviz import cohort
+from hfcviz import metrics
 from hfcviz import reference as module
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS, run
@@ -369,7 +370,7 @@ def test_the_plain_attack_is_easier_to_detect_than_the_constrained_one(table):
 
 
 def test_swapping_clean_and_attacked_scans_turns_an_auc_into_one_minus_it(monkeypatch):
-    monkeypatch.setattr(cohort, "bootstrap_interval", lambda *rest: (0.0, 1.0))
+    monkeypatch.setattr(metrics, "bootstrap_interval", partial(metrics.bootstrap_interval, n=20))
     r = case().reference
     straight, turned = judged_as(r, noise="clean"), judged_as(r, clean="attack", noise="attack", attack="clean")
     rows = [[row for row in compare(one) if row["role"] == "attack"] for one in (straight, turned)]
@@ -379,7 +380,7 @@ def test_swapping_clean_and_attacked_scans_turns_an_auc_into_one_minus_it(monkey
 
 
 def test_where_there_is_nothing_to_see_the_auc_is_one_half(monkeypatch):
-    monkeypatch.setattr(cohort, "bootstrap_interval", lambda *rest: (0.0, 1.0))
+    monkeypatch.setattr(metrics, "bootstrap_interval", partial(metrics.bootstrap_interval, n=20))
     for row in compare(judged_as(case().reference, noise="clean", attack="clean", hidden="clean")):
         assert row["auc"] == pytest.approx(0.5)
         assert row["tpr90"] <= 0.1
@@ -397,7 +398,8 @@ def test_success_and_confidence_count_every_scan_and_are_as_by_hand():
     )
     found = overall(replace(r, linf={"hidden": np.array([1, 3, 4, 2]) / 255}))
     assert found["attack"]["success"] == 0.75 and found["attack"]["attacked"] == 4
-    assert found["attack"]["success_low"] < 0.75 < found["attack"]["success_high"]
+    ends = (found["attack"]["success_low"], found["attack"]["success_high"])
+    assert ends == pytest.approx((0.3006, 0.9544), abs=1e-4), "Wilson's of 3 of 4"
     assert found["attack"]["mean_confidence"] == pytest.approx((0.7 + 0.3 + 0.5 + 0.5) / 4)
     assert math.isnan(found["attack"]["linf_255"]) and found["hidden"]["linf_255"] == pytest.approx(4)
     inverse = [1 / 0.7 / (1 / 0.7 + 1 / 0.2 + 1 / 0.1), 1 / 0.3 / (10 + 1 / 0.3 + 1 / 0.6), 2 / (5 + 2 + 1 / 0.3), 0.2]

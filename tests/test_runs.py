@@ -41,6 +41,16 @@ def test_what_was_judged_comes_back(tmp_path, judged):
             np.testing.assert_allclose(found.features[role][layer], judged.features[role][layer], rtol=1e-3, atol=1e-4)
 
 
+def test_the_interval_of_an_older_file_is_made_again_from_its_counts(tmp_path, judged):
+    overall = {role: row | {"success_low": 1.0, "success_high": 1.0} for role, row in judged.overall.items()}
+    save_judged(tmp_path / "PGD 12.npz", replace(judged, overall=overall))
+    assert load_judged(tmp_path / "PGD 12.npz").overall == judged.overall
+    overall = {role: row | {"attacked": float("inf")} for role, row in judged.overall.items()}
+    save_judged(tmp_path / "PGD 12.npz", replace(judged, overall=overall))
+    with pytest.raises(InputError, match="holds no judged cohort"):
+        load_judged(tmp_path / "PGD 12.npz")
+
+
 def test_without_features_only_the_exact_view_is_there(tmp_path, judged):
     save_judged(tmp_path / "PGD 12.npz", judged)
     save_judged(tmp_path / "BIM 12.npz", without_features(judged))

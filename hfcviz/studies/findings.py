@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcviz.metrics import bootstrap_interval
+from hfcviz.metrics import bootstrap_interval, share_interval
 from hfcviz.settings import InputError
 
 Row = dict[str, Any]
@@ -67,3 +67,9 @@ def mean_row(name: str, values: np.ndarray) -> Row:
     """{name, name_low, name_high}: the mean of values (n,) over scans with its 95 % bootstrap interval."""
     low, high = bootstrap_interval(lambda few: float(few.mean()), np.asarray(values, dtype=np.float64))
     return {name: float(np.mean(values)), f"{name}_low": low, f"{name}_high": high}
+
+
+def share_row(name: str, hits: np.ndarray) -> Row:
+    """The same for a share, of hits (n,) of bool, with Wilson's interval."""
+    low, high = share_interval(int(np.count_nonzero(hits)), len(hits))
+    return {name: float(np.mean(hits)), f"{name}_low": low, f"{name}_high": high}

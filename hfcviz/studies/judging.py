@@ -10,7 +10,7 @@ import numpy as np
 from hfcviz.attacks import Attack
 from hfcviz.metrics import separation
 from hfcviz.settings import InputError, Progress, silent
-from hfcviz.studies.findings import Row, mean_row
+from hfcviz.studies.findings import Row, mean_row, share_row
 from hfcviz.studies.lab import Lab
 
 
@@ -27,7 +27,7 @@ def verdicts(
     version, targets = lab.version(attack, penalty, combine), lab.chosen().targets
     told = {name: separation(*pair) for name, pair in scores.items()}
     sure = version.seen.probabilities[np.arange(len(targets)), targets]
-    whole = mean_row("success", lab.success(version)) | mean_row("confidence", sure) | {"attacked": len(targets)}
+    whole = share_row("success", lab.success(version)) | mean_row("confidence", sure) | {"attacked": len(targets)}
     whole["mean_tpr90"] = float(np.mean([one["tpr90"] for one in told.values()]))
     return whole, told
 

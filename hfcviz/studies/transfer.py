@@ -18,7 +18,7 @@ from hfcviz.reference import passes_of, shares
 from hfcviz.scans import sides
 from hfcviz.settings import InputError, Progress, Settings, setting, silent
 from hfcviz.store import Arrays
-from hfcviz.studies.findings import Row, mean_row
+from hfcviz.studies.findings import Row, share_row
 from hfcviz.studies.lab import Lab, Version
 
 if TYPE_CHECKING:
@@ -226,10 +226,10 @@ def _success(lab: Lab, version: Version, common: np.ndarray, there: np.ndarray |
     """How many scans reach the target, or any wrong class, on the lab's network, and the target on the one they were made on."""
     chosen = lab.chosen()
     found: Row = {"scans": len(common), "linf_255": float(version.linf.max() * 255)}
-    found |= mean_row("target", version.seen.predicted == chosen.targets[common])
-    found |= mean_row("wrong", version.seen.predicted != chosen.labels[common])
+    found |= share_row("target", version.seen.predicted == chosen.targets[common])
+    found |= share_row("wrong", version.seen.predicted != chosen.labels[common])
     if there is not None:
-        found |= mean_row("on_source", there == chosen.targets[common])
+        found |= share_row("on_source", there == chosen.targets[common])
     return found
 
 

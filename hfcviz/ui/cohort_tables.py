@@ -113,7 +113,9 @@ def about(judged: Judged) -> None:
 
 def table(judged: Judged, labels: dict[str, str]) -> None:
     """What both attacks reach, and AUC and TPR@90 of every detector with intervals."""
-    whole = "Over all attacked scans of the cohort, those that train the detectors included."
+    whole = (
+        "Over all attacked scans of the cohort, those that train the detectors included, with Wilson's 95 % interval."
+    )
     with st.container(horizontal=True):
         for role in judged.attacks:
             found = judged.overall[role]
