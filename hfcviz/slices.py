@@ -42,7 +42,7 @@ def centre(seen: Shown) -> tuple[int, ...]:
 def slices_figure(
     outcome: Outcome, seen: Shown, class_names: tuple[str, ...], index: Sequence[int], **view: Any
 ) -> go.Figure:
-    """`slices_parts` as a figure."""
+    """The figure of `slices_parts`, which says what the view may hold."""
     return checked(slices_parts(outcome, seen, class_names, index, **view))
 
 
@@ -75,7 +75,7 @@ def slices_parts(
 
 
 def read_view(view: Mapping[str, Any], seen: Shown) -> dict[str, Any]:
-    """What `slices_figure` takes beside an outcome, from the view of a recipe as the viewer writes it; InputError where it is damaged.
+    """What `slices_parts` takes beside an outcome, from the view of a recipe as the viewer writes it; InputError where it is damaged.
 
     seen: what the figure is drawn on, which tells the voxels and the versions that there are.
     """

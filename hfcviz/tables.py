@@ -47,7 +47,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
         own = [row for row in rows if (row["dataset"], row["model"], row["eps_255"]) == (dataset, model, eps)]
         found.append(f"### {dataset}, {model}, eps {eps:g}/255\n")
         found.append(
-            "| attack | penalty | detector | AUC (95 %) | two-sided AUC | TPR@90 (95 %) | success | mean confidence | n |\n"
+            "| attack | penalty | detector | AUC (95 %) | two-sided AUC | TPR@90 (95 %) | success (95 %) | mean confidence | n |\n"
             "|---|---|---|---|---|---|---|---|---|"
         )
         for row in own:

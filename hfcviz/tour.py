@@ -89,7 +89,7 @@ TOUR: tuple[Step, ...] = (
     ),
     Step(
         "How HFC hides",
-        "HFC turns the network around and stays near the clean scans",
+        "HFC fools the network too, and stays near the clean scans",
         "HFC adds one term for every layer: the distance to the clean scans of the class that is imitated. "
         "Same eps, same steps. The network still says **{after}** ({hidden_sure}). The feature goes the same way "
         "(cosine {hidden_cosine}), but stops at **{hidden_way}**, between {clean_low} and {clean_high}, where PGD "

@@ -12,7 +12,7 @@ from hfcviz.penalties import HFC
 from hfcviz.reference import shares
 from hfcviz.settings import InputError, Settings, setting
 from hfcviz.studies.catalogue import Study
-from hfcviz.studies.findings import Row, mean_row
+from hfcviz.studies.findings import Row, share_row
 from hfcviz.studies.lab import Lab
 
 
@@ -40,7 +40,7 @@ def run(lab: Lab, settings: Tally, beside: Lab | None, progress) -> list[Row]:
             penalty = None if kind == "PGD" else HFC(weight=settings.weight)
             version = one.version(one.budget.attack, penalty, progress=share(f"{kind} on {name}"))
             hits = one.success(version)
-            rows.append({"attack": kind, "network": name, "n": len(hits), **mean_row("success", hits)})
+            rows.append({"attack": kind, "network": name, "n": len(hits), **share_row("success", hits)})
     return rows
 
 

@@ -175,6 +175,16 @@ def test_scan_and_attack_take_turns_in_the_browser_alone(page):
     assert states == {0, 3}
 
 
+def test_on_a_telephone_nothing_lies_over_the_buttons(page):
+    page.set_viewport_size({"width": 390, "height": 1200})
+    page.wait_for_timeout(1500)
+    export = page.get_by_role("button", name="Export").first.bounding_box()
+    buttons = page.locator(".updatemenu-button").all()
+    assert len(buttons) == 4
+    for button in buttons:
+        assert button.bounding_box()["y"] + button.bounding_box()["height"] <= export["y"]
+
+
 def test_on_a_narrow_page_pictures_keep_a_width_that_their_titles_need_and_lie_close(page):
     page.set_viewport_size({"width": 600, "height": 1200})
     page.wait_for_timeout(1500)

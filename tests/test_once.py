@@ -104,16 +104,17 @@ def test_the_frames_of_a_film_are_sent_too():
 
 def picture(digits: int):
     values = np.array([[[0.12345, -0.98765]]])
-    row = Row("axial", {"clean": values}, {"hidden": values}, Axis(0, 1, "x"), Axis(0, 1, "y"), (0, 1), tuple("ALPR"))
+    versions = {"clean": values, "hidden": values}
+    row = Row("axial", versions, {"hidden": values}, Axis(0, 1, "x"), Axis(0, 1, "y"), (0, 1), tuple("ALPR"))
     scale = Scale((0.0, 1.0), 8 / 255, *((1.0, "") if digits == 3 else (400.0, "HU")))
-    return plane_parts([row], {"clean": "scan", "hidden": "PGD+HFC"}, {}, scale, blink="clean")
+    return plane_parts([row, row], {"clean": "scan", "hidden": "PGD+HFC"}, {}, scale, blink="hidden")
 
 
 @pytest.mark.parametrize(("digits", "told"), [(3, [[0.123, -0.988]]), (1, [[0.1, -1.0]])])
 def test_a_pictures_values_travel_with_the_digits_that_the_mouse_tells(digits, told):
     parts = picture(digits)
-    shown, over, change = [trace for trace in spec(for_page(parts, "planes"))["data"] if trace["type"] == "image"]
-    assert shown["customdata"] == change["customdata"] == told and "customdata" not in over
+    pictures = [trace for trace in spec(for_page(parts, "planes"))["data"] if trace["type"] == "image"]
+    assert [one.get("customdata") for one in pictures] == [told, told, None, told] * 2, "none in what lies over another"
     assert np.allclose(parts["data"][0]["customdata"], [[0.12345, -0.98765]]), "the export has all digits"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bundles import case, one_thread  # noqa: F401
 
-from hfcviz.metrics import bootstrap_interval, roc
+from hfcviz.metrics import bootstrap_interval, roc, share_interval
 from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
 from hfcviz.store import Store
@@ -68,6 +68,8 @@ def test_a_row_is_of_the_attack_that_it_names_at_its_weight(folder, name):
         assert row["auc"] == pytest.approx(roc(*scores[row["detector"]]).auc)
         assert row["tpr90"] == pytest.approx(roc(*scores[row["detector"]]).tpr_at(0.1))
         assert row["success"] == pytest.approx((version.seen.predicted == lab.chosen().targets).mean())
+        ends = share_interval(round(row["success"] * row["attacked"]), row["attacked"])
+        assert (row["success_low"], row["success_high"]) == pytest.approx(ends)
     at = np.arange(40)
     sure = version.seen.probabilities[at, lab.chosen().targets].mean()
     assert own[0]["confidence"] == pytest.approx(sure, abs=1e-5)

@@ -9,7 +9,7 @@ from bundles import case, one_thread  # noqa: F401
 from networks import images, linear
 
 from hfcviz.datasets import Dataset, Split
-from hfcviz.metrics import bootstrap_interval, roc
+from hfcviz.metrics import bootstrap_interval, roc, share_interval
 from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
 from hfcviz.store import Store
@@ -106,6 +106,8 @@ def test_each_row_is_of_the_attack_that_it_names(folder):
         for row in own:
             assert row["auc"] == pytest.approx(roc(*scores[row["detector"]]).auc)
             assert row["success"] == pytest.approx((version.seen.predicted == lab.chosen().targets).mean())
+            ends = share_interval(round(row["success"] * row["attacked"]), row["attacked"])
+            assert (row["success_low"], row["success_high"]) == pytest.approx(ends)
             assert row["mean_tpr90"] == pytest.approx(np.mean([one["tpr90"] for one in own]))
             assert row["default"] == (factor == "eps" and value == "12/255")
             assert row["n"] == (~lab.chosen().trains).sum()

@@ -107,6 +107,8 @@ def test_an_attack_on_what_a_network_does_not_see_is_noise_to_it() -> None:
     # No step touches the half that the lab's network sees, so its random start is all that reaches it.
     assert (pgd["target"], pgd["wrong"]) == (noise["target"], noise["wrong"])
     assert own["target"] == pgd["on_source"] == 1
+    for row, name in ((own, "target"), (pgd, "on_source"), (own, "wrong")):
+        assert row[f"{name}_low"] == pytest.approx(row["scans"] / (row["scans"] + 1.959964**2)), "Wilson's, of all"
     assert noise["target"] < 0.5
 
 

@@ -77,7 +77,7 @@ def published(bundle: Bundle) -> Judged | None:
     one = rows[0]
     st.caption(
         f"{one['dataset']}, {one['model']}: {one['attacked']} attacked scans; detectors judged on {one['n']} of them against "
-        f"{one['negatives']} clean and noisy ones, 95 % bootstrap intervals. "
+        f"{one['negatives']} clean and noisy ones; 95 % intervals, Wilson's of the target reached, else by bootstrap. "
         + ("AUC in %, without > with the constraint. " if measure == PAPER else "")
         + "Inverted: the whole interval lies below 0.5. Commands, dates and durations: docs/results.md."
     )
@@ -113,9 +113,7 @@ def about(judged: Judged) -> None:
 
 def table(judged: Judged, labels: dict[str, str]) -> None:
     """What both attacks reach, and AUC and TPR@90 of every detector with intervals."""
-    whole = (
-        "Over all attacked scans of the cohort, those that train the detectors included, with Wilson's 95 % interval."
-    )
+    whole = "Over all attacked scans of the cohort, those that train the detectors included."
     with st.container(horizontal=True):
         for role in judged.attacks:
             found = judged.overall[role]
@@ -125,7 +123,7 @@ def table(judged: Judged, labels: dict[str, str]) -> None:
                 f"{found['success_low']:.1%} to {found['success_high']:.1%}",
                 delta_color="off",
                 delta_arrow="off",
-                help=whole,
+                help=f"{whole} Below: Wilson's 95 % interval.",
                 width=190,
             )
             st.metric(f"{labels[role]}: mean confidence", f"{found['mean_confidence']:.3f}", help=whole, width=200)

@@ -9,12 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hfcviz.palette import INK
+from hfcviz.plane_figures import BUTTONS, MARGIN
 
 TICKS, BARE = 76, 44
 """Pixels left of a plot that numbers and a name need, and a name alone."""
 ROOM: dict[str, dict[str, int]] = {
     "scatter": {"b": 126},
-    "planes": {"b": 56},
+    "planes": {"b": MARGIN["b"] + BUTTONS},
     "grid": {"l": 12, "r": 12, "b": 80},
     "difference": {"r": 82},
     "depth": {"l": 86, "r": 30, "t": 84, "b": 88},

@@ -140,9 +140,11 @@ def _draw(parts: Parts, columns: int, alt: str, view: dict[str, Any], *, widest:
     st.html(
         "<style>.st-key-planes_scroll {overflow-x: auto; container-type: inline-size} "
         f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; max-width: {most}; height: {height}}} "
-        # Beside the buttons that blink, in the room that is kept for them, so that nothing below moves when they come.
-        f".st-key-planes_export {{position: relative; margin-top: -{below + 8}px; max-width: {most}; pointer-events: none}} "
-        ".st-key-planes_export button {pointer-events: auto}</style>"
+        f".st-key-planes_export {{position: relative; max-width: {most}; pointer-events: none}} "
+        ".st-key-planes_export button {pointer-events: auto} "
+        # Beside the buttons that blink, in the room that is kept for them, so that nothing below moves when they come; a telephone has
+        # no room beside them.
+        f"@media (min-width: 600px) {{.st-key-planes_export {{margin-top: -{below + 8}px}}}}</style>"
     )
     with st.container(key="planes_scroll"), st.container(key="planes_box"):
         # With the height of the box where that is widest, a browser draws it once; else it measures the box, and draws again.
