@@ -67,7 +67,8 @@ def squash(values: np.ndarray | float) -> np.ndarray:
 def squashed_ticks(values: np.ndarray) -> dict[str, list[Any]]:
     """Marks of an axis of squashed values, about as far as these reach, as plotly takes them."""
     ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000]
-    least, most = float(np.min(values)) * 1.5 - 3, max(float(np.max(values)) * 3, 3)
+    # 0 and 1, the clean scans, are always named.
+    least, most = min(float(np.min(values)) * 1.5 - 3, 0), max(float(np.max(values)) * 3, 3)
     shown = [tick for tick in ticks if least <= tick <= most]
     return {"tickvals": [float(squash(tick)) for tick in shown], "ticktext": [f"{tick:g}" for tick in shown]}
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 COLUMNS = ("panel", "series", "x", "y", "value", "id", "detail")
-"""panel: its title, or its number; series: what the legend or the mouse calls it; value: of a cell or a pixel, three of a coloured one;
-id: of the scan; detail: what else the mouse tells.
+"""panel: its plane, its title, or its number; series: what the legend or the mouse calls it; value: of a cell or a pixel, three of a
+coloured one; id: of the scan; detail: what else the mouse tells.
 """
 Line = dict[str, Any]
 
@@ -39,7 +39,7 @@ def as_csv(figure: go.Figure) -> str:
 
 
 def _panels(figure: go.Figure) -> dict[tuple[str, str], str]:
-    """What each pair of axes is called: the title above it, else its number."""
+    """What each pair of axes is called: what its trace says (a plane), else the title above it, else its number."""
     found: dict[tuple[str, str], str] = {}
     for trace in figure.data:
         x, y = place = trace.xaxis or "x", trace.yaxis or "y"
@@ -53,7 +53,7 @@ def _panels(figure: go.Figure) -> dict[tuple[str, str], str]:
             for note in figure.layout.annotations
             if (wanted := at.get((note.xref, note.yref))) and np.allclose((note.x, note.y), wanted, atol=2e-3)
         ]
-        found[place] = plain(titles[0]) if titles else str(len(found) + 1)
+        found[place] = str(trace.meta or "") or (plain(titles[0]) if titles else str(len(found) + 1))
     return found
 
 

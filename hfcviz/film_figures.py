@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hfcviz.charts import squash, squashed_ticks
+from hfcviz.encoding import grey_png, signed_png
 from hfcviz.film_sheet import Film, Sheet, roomy, stretches
 from hfcviz.palette import CLASS_COLOURS, CLASS_SYMBOLS, COLOURS, INK, SHADOW, SYMBOLS, digits, look
-from hfcviz.plane_figures import grey_png, signed_png
 
 FRAME_MS = 300
 """How long a step is seen. Nothing flashes, it starts on a click and ends at the last step."""

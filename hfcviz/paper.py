@@ -21,6 +21,8 @@ INCH = 25.4
 LEAST_MM, MOST_MM, MOST_PIXELS = 20, 600, 12_000
 BASE = 13
 """Pixels of the text in all figures (palette.look); a page's font size is that of this text."""
+SMALL = 12
+"""Pixels of the lines below a title, and of names that stand on end."""
 NARROW, CELL, LETTER, BAR, LINE = 125, 30, 7.5, 70, 17
 """Pixels of layout that one panel, a cell with words, a letter, a bar of colours, and a line of a table need at least."""
 WINDOW = 1100
@@ -133,9 +135,19 @@ def least_width(figure: go.Figure) -> float:
     columns = len(_spans(figure, "x"))
     notes = [note for note in figure.layout.annotations if note.xanchor == "center" and not note.textangle]
     titles = [len(plain(note.text)) * (note.font.size or BASE) / BASE for note in notes]
+    titles += [len(plain(line)) * SMALL / BASE for note in notes for line in note.text.split("<br>")[1:]]
     titles += [len(plain(axis.title.text)) for axis in figure.select_xaxes() if axis.title.text]
-    least = columns * max(NARROW, max(titles, default=0) * LETTER if columns > 1 else 0)
+    panel = max(NARROW, max(titles, default=0) * LETTER if columns > 1 else 0)
+    least = columns * panel
+    names = [note for note in figure.layout.annotations if note.textangle]
     for trace in figure.data:
+        rows, wide = _extent(figure, trace)
+        if rows and wide and trace.type == "image":
+            beside = (figure.layout.margin.l or 0) + (figure.layout.margin.r or 0)
+            across, down = _domain(figure, "x", trace.xaxis), _domain(figure, "y", trace.yaxis)
+            letters = max((len(note.text) for note in names if down[0] <= note.y <= down[1]), default=0)
+            needed = max(panel, letters * LETTER * SMALL / BASE * wide / rows)
+            least = max(least, needed / (across[1] - across[0]) + beside)
         if trace.type == "heatmap" and trace.texttemplate and trace.z is not None and len(trace.z):
             across = _domain(figure, "x", trace.xaxis)
             letters = max((len(plain(str(word))) for row in np.asarray(trace.text) for word in row), default=1)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import get_colorscale, sample_colorscale
+from plotly.colors import get_colorscale
 
 from hfcviz import blinking
+from hfcviz.encoding import grey_png, signed_png
 from hfcviz.palette import COLOURS, CROSSHAIR, SHADOW, digits, look
-from hfcviz.plane_rows import Row, Scale, Span, cropped, ranges_of
+from hfcviz.plane_rows import OPPOSITE, Row, Scale, Span, cropped, ranges_of
 
 WIDTH, TALLEST = 1080, 420
 """Pixels: the width of the page for which heights are chosen (on a narrower one pictures shrink), and the most for one row."""
@@ -26,8 +24,8 @@ MARGIN = {"l": 26, "r": 92, "t": 48, "b": 8}
 """Room for the names of the planes, the scale of the differences, and titles."""
 BUTTONS = 48
 """Room below for the buttons of a figure that can blink."""
-HOVER = 60_000
-"""Values that travel along for the mouse, at most: each costs time with every slice. Beyond, the mouse tells positions only."""
+HOVER, KEPT = 60_000, 1_000_000
+"""Values at most that the mouse tells, as each costs time with every slice, and that a figure holds for its table: seconds to write."""
 SIDES = ("bottom center", "middle left", "top center", "middle right")
 """Where a letter at the top, right, bottom and left edge stands from its point: inside the picture."""
 
@@ -46,7 +44,7 @@ def plane_parts(
 
     captions: a line below the title of each version. zoom: about the crosshair, what lies outside is not drawn; zooming by hand is
     linked within a row. blink: the role whose column can alternate with the clean scan, in the browser alone, once a button is
-    pressed. The mouse tells positions, and values where they are not too many to send.
+    pressed. The mouse tells positions, and values where they are not too many to send. Differences are in 255ths where the scale is 1.
     """
     rows = [cropped(row, zoom) for row in rows]
     panels = [("version", role) for role in rows[0].versions] + [("change", role) for role in rows[0].changes]
@@ -56,7 +54,7 @@ def plane_parts(
     heights = [min(TALLEST, row.sides[0] * row.down.step / widest * room) for row in rows]
     inner = sum(heights) + BETWEEN * (len(rows) - 1)
 
-    values = len(panels) * sum(row.sides[0] * row.sides[1] for row in rows) <= HOVER
+    values = len(panels) * sum(row.sides[0] * row.sides[1] for row in rows)
     data: list[dict[str, Any]] = []
     overlays: list[int] = []
     layout: dict[str, Any] = {"annotations": []}
@@ -73,7 +71,9 @@ def plane_parts(
             source = grey_png(drawn, scale.window) if kind == "version" else signed_png(drawn, scale.bound)
             data.append(
                 _picture(row, place, source)
-                | _hover(row, drawn if values else None, name, scale, "" if kind == "version" else "+")
+                | _values(
+                    row, drawn if values <= KEPT else None, name, scale, told=values <= HOVER, added=kind == "change"
+                )
             )
             if blink == role and kind == "version":
                 overlays.append(len(data))
@@ -101,38 +101,6 @@ def plane_parts(
 def checked(parts: dict[str, Any]) -> go.Figure:
     """The figure of `plane_parts`, to be exported or read."""
     return go.Figure(parts)
-
-
-def grey_png(image: np.ndarray, window: Span) -> str:
-    """(C, rows, columns) as the source of a picture: low and below black, high and above white."""
-    low, high = window
-    levels = np.clip((image - np.float32(low)) * np.float32(255 / (high - low)), 0, 255)
-    levels = np.rint(levels).astype(np.uint8)
-    return _png(levels[0] if len(levels) != 3 else np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
-
-
-def signed_png(change: np.ndarray, bound: float) -> str:
-    """(1, rows, columns) as the source of a picture: -bound blue, 0 white, +bound red."""
-    levels = np.rint(np.clip(change[0] * np.float32(127 / bound), -127, 127)).astype(np.int16) + 127
-    return _png(levels.astype(np.uint8), _diverging())
-
-
-@cache
-def _diverging() -> np.ndarray:
-    """uint8 (255, 3), the colours of the colour bar."""
-    return np.rint(np.array(sample_colorscale("RdBu_r", np.linspace(0, 1, 255), colortype="tuple")) * 255).astype(
-        np.uint8
-    )
-
-
-def _png(pixels: np.ndarray, colours: np.ndarray | None = None) -> str:
-    from PIL import Image
-
-    content, picture = io.BytesIO(), Image.fromarray(pixels)
-    if colours is not None:
-        picture.putpalette(colours.tobytes())
-    picture.save(content, "PNG", compress_level=1)  # it travels once, to a browser that waits
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _largest(change: np.ndarray) -> np.ndarray:
@@ -169,22 +137,29 @@ def _picture(row: Row, place: int, source: str) -> dict[str, Any]:
     }
 
 
-def _hover(row: Row, values: np.ndarray | None, name: str, scale: Scale, sign: str) -> dict[str, Any]:
-    """What the mouse tells: the place and, of one channel, the value. None: the place alone."""
-    where = f"{row.across.said('x')}, {row.down.said('y')}<extra></extra>"
+def _values(row: Row, values: np.ndarray | None, name: str, scale: Scale, *, told: bool, added: bool) -> dict[str, Any]:
+    """What a picture shows, of one channel, in the units of the scale; the mouse tells the place and, if told, the value there."""
+    towards = ", ".join(axis.name for axis in (row.across, row.down) if axis.name in OPPOSITE)
+    where = f"{row.across.said('x')}, {row.down.said('y')}" + (f" (+ towards {towards})" if towards else "")
+    about = {"name": name, "hovertemplate": f"{name}<br>{where}<extra></extra>"} | (
+        {"meta": row.title} if row.title else {}
+    )
     if values is None or len(values) != 1:
-        return {"name": name, "hovertemplate": f"{name}<br>{where}"}
-    digits = 3 if scale.span <= 2 else 1
-    value = f"%{{customdata:{sign}.{digits}f}} {scale.unit}".rstrip()
-    shown = np.ascontiguousarray(values[0], dtype=np.float32)
-    return {"name": name, "customdata": shown, "hovertemplate": f"{name} {value}<br>{where}"}
+        return about
+    in_network = scale.span == 1
+    digits, unit = (2, "/255") if in_network and added else (3, " of 1") if in_network else (1, f" {scale.unit}")
+    shown = np.ascontiguousarray(values[0], dtype=np.float32) * np.float32(255 if in_network and added else 1)
+    value = f"%{{customdata:{'+' if added else ''}.{digits}f}}{unit}".rstrip()
+    return (
+        about | {"customdata": shown} | ({"hovertemplate": f"{name} {value}<br>{where}<extra></extra>"} if told else {})
+    )
 
 
 def _marks(row: Row, place: int, ranges: tuple[Span, Span], *, light: bool) -> list[dict[str, Any]]:
-    """Crosshair and letters of one picture, as one trace: every further one costs time with every slice.
+    """Crosshair and, of a version (light), letters of one picture, as one trace: every further one costs time with every slice.
 
     The crosshair has a hole, so that it does not cover what it points at, and ends before the letters, which stand inside the edges
-    with a shadow: light ones on a scan, whose air is black, dark ones on a difference, which is white where nothing changed.
+    with a shadow. A difference has none: on white, dark red and dark blue in turn none reads, and the versions beside it have them.
     """
     (left, right), (top, bottom) = ranges
     xs: list[float | None] = []
@@ -199,7 +174,7 @@ def _marks(row: Row, place: int, ranges: tuple[Span, Span], *, light: bool) -> l
         for a, b, c, d in lines:
             if a <= c and b <= d:
                 xs, ys, words = [*xs, a, c, None], [*ys, b, d, None], [*words, "", "", ""]
-    if row.letters is not None:
+    if row.letters is not None and light:
         middle = (left + right) / 2, (top + bottom) / 2
         spots = ((middle[0], top), (right, middle[1]), (middle[0], bottom), (left, middle[1]))
         for (x, y), letter in zip(spots, row.letters, strict=True):
@@ -216,9 +191,7 @@ def _marks(row: Row, place: int, ranges: tuple[Span, Span], *, light: bool) -> l
             "y": ys,
             "text": words,
             "textposition": [sides[word] for word in words],
-            "textfont": {"color": "white", "size": 13, "shadow": SHADOW}
-            if light
-            else {"color": "black", "size": 13, "shadow": SHADOW.replace("black", "white")},
+            "textfont": {"color": "white", "size": 13, "shadow": SHADOW},
             "line": {"color": CROSSHAIR if light else "black", "width": 1},
             "hoverinfo": "skip",
             "xaxis": _axis("x", place),
@@ -243,7 +216,7 @@ def _plane_name(text: str, y: float) -> dict[str, Any]:
 
 def _bound(scale: Scale) -> str:
     eps = f"±{(scale.eps or 1 / 255) * 255:.3g}/255"
-    return eps if scale.span == 1 else f"{eps} = ±{digits(scale.bound)} {scale.unit}"
+    return eps if scale.span == 1 else f"{eps} = ±{digits(scale.bound)}"  # the bar of colours has the unit
 
 
 def _colour_bar(scale: Scale) -> dict[str, Any]:

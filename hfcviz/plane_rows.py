@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 Span = tuple[float, float]
+OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
+"""Of the letters at the edges of a picture."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class Axis:
         return self.first + self.step * pixel
 
     def said(self, variable: str) -> str:
-        """The coordinate in a hover text."""
+        """The coordinate in a hover text; one in the patient has a sign, as it may lie on either side."""
+        if self.name in OPPOSITE:
+            return f"{OPPOSITE[self.name]}–{self.name} %{{{variable}:+.1f}} {self.unit}"
         return f"{self.name} %{{{variable}:.{1 if self.unit else 0}f}}" + (f" {self.unit}" if self.unit else "")
 
 

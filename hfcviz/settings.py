@@ -94,8 +94,11 @@ class Option:
                 rule = f"at least {least:.10g}"
             else:
                 rule = f"between {least:.10g} and {most:.10g}"
-            shown = f" ({number / self.unit:g}{self.unit_name})" if self.unit != 1 else ""
-            raise InputError(f"{where} must be {rule}; got {value}{shown}.")
+            if self.unit == 1:
+                raise InputError(f"{where} must be {rule}; got {value}.")
+            entered = f"{number / self.unit:g}{self.unit_name}"
+            limits = " to ".join(f"{end / self.unit:g}" for end in (least, most) if end is not None)
+            raise InputError(f"{where} must be {rule}; got {number:g} ({entered}, of {limits}).")
         if self.kind is float:
             return number
         return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed

@@ -177,8 +177,9 @@ def contrast(one: str, other: str) -> float:
 
 
 # Left out: words within the cells of a heat map, which plotly sets in black or white, and letters on pictures, which have a shadow.
-FIGURE_TEXT = """() => [...document.querySelectorAll('.js-plotly-plot text')]
-    .filter(one => one.textContent.trim() && !one.closest('.heatmap-label, .hm') && getComputedStyle(one).textShadow === 'none')
+FIGURE_TEXT = """() => [...document.querySelectorAll('.js-plotly-plot :is(text, tspan)')]
+    .filter(one => one.textContent.trim() && !one.closest('.heatmap-label, .hm'))
+    .filter(one => getComputedStyle(one.closest('text')).textShadow === 'none')
     .map(one => [one.textContent, getComputedStyle(one).fill])"""
 
 

@@ -74,7 +74,8 @@ def test_pictures_of_the_viewer_give_their_values_in_mm_or_say_that_they_do_not(
     assert len(found) == 48, "neither crosshair nor letters are data"
     assert [(float(one["x"]), float(one["y"])) for one in found[:9]][-2:] == [(4.0, 5.0), (-10.0, 6.0)]
     assert np.float32(found[8]["value"]) == picture[0, 1, 0]
-    large = RNG.random((1, 300, 300)).astype(np.float32)
+    assert (found[0]["panel"], found[0]["series"]) == ("axial", "scan"), "which plane, and which version"
+    large = RNG.random((1, 1001, 1000)).astype(np.float32)
     found = rows(
         checked(
             plane_parts(

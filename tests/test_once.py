@@ -110,12 +110,22 @@ def picture(digits: int):
     return plane_parts([row, row], {"clean": "scan", "hidden": "PGD+HFC"}, {}, scale, blink="hidden")
 
 
-@pytest.mark.parametrize(("digits", "told"), [(3, [[0.123, -0.988]]), (1, [[0.1, -1.0]])])
-def test_a_pictures_values_travel_with_the_digits_that_the_mouse_tells(digits, told):
+@pytest.mark.parametrize(
+    ("digits", "told", "change"),
+    [(3, [[0.123, -0.988]], [[31.48, -251.85]]), (1, [[0.1, -1.0]], [[0.1, -1.0]])],
+)
+def test_a_pictures_values_travel_with_the_digits_that_the_mouse_tells(digits, told, change):
     parts = picture(digits)
     pictures = [trace for trace in spec(for_page(parts, "planes"))["data"] if trace["type"] == "image"]
-    assert [one.get("customdata") for one in pictures] == [told, told, None, told] * 2, "none in what lies over another"
+    assert [one.get("customdata") for one in pictures] == [told, told, None, change] * 2, (
+        "none in what lies over another"
+    )
     assert np.allclose(parts["data"][0]["customdata"], [[0.12345, -0.98765]]), "the export has all digits"
+    for trace in parts["data"]:
+        trace["hovertemplate"] = "scan"
+    assert not any(trace.get("customdata") for trace in spec(for_page(parts, "planes"))["data"]), (
+        "what is not told stays"
+    )
 
 
 def test_parts_that_plotly_has_not_checked_are_what_it_would_make_of_them():

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hfcviz.encoding import grey_png, signed_png
 from hfcviz.palette import COLOURS
-from hfcviz.plane_figures import HOVER, checked, grey_png, plane_parts, signed_png
+from hfcviz.plane_figures import HOVER, KEPT, checked, plane_parts
 from hfcviz.plane_rows import Axis, Row, Scale
 
 LABELS = {"clean": "scan", "attack": "PGD", "hidden": "PGD+HFC"}
@@ -108,10 +109,10 @@ def test_one_crosshair_stands_at_the_same_place_in_every_picture():
         assert upright.sum() == level.sum() == 4 and np.all(upright | level)
 
 
-def test_letters_stand_at_their_edges_in_every_picture():
-    found = of(plane_grid([row()], LABELS, {}, SCALE), "marks")
-    assert len(found) == 5
-    for trace in found:
+def test_letters_stand_at_their_edges_in_every_version_and_not_on_differences():
+    versions, changes = np.split(np.array(of(plane_grid([row()], LABELS, {}, SCALE), "marks"), dtype=object), [3])
+    assert len(changes) == 2 and not any(word for trace in changes for word in trace.text)
+    for trace in versions:
         assert [word for word in trace.text if word] == ["A", "L", "P", "R"]
         places = dict(zip(trace.text, zip(trace.x, trace.y, strict=True), strict=True))
         assert places["A"][1] < places["P"][1] and places["R"][0] < places["L"][0]
@@ -130,15 +131,26 @@ def test_the_mouse_tells_value_unit_and_position():
     figure = plane_grid([one], LABELS, {}, SCALE)
     clean, change = pictures(figure)[0], pictures(figure)[4]
     assert np.array_equal(np.asarray(clean.customdata), one.versions["clean"][0])
-    assert clean.hovertemplate == "scan %{customdata:.1f} HU<br>L %{x:.1f} mm, P %{y:.1f} mm<extra></extra>"
+    where = "R–L %{x:+.1f} mm, A–P %{y:+.1f} mm (+ towards L, P)<extra></extra>"
+    assert clean.hovertemplate == f"scan %{{customdata:.1f}} HU<br>{where}"
     assert change.hovertemplate.startswith("PGD+HFC − scan %{customdata:+.1f} HU")
+    clean, change = (pictures(plane_grid([one], LABELS, {}, Scale((0.0, 1.0), 8 / 255)))[at] for at in (0, 4))
+    assert "%{customdata:.3f} of 1" in clean.hovertemplate and "%{customdata:+.2f}/255" in change.hovertemplate
+    assert np.allclose(change.customdata, one.changes["hidden"][0] * 255), "in 255ths, as the bar of colours"
 
 
-def test_values_are_left_out_where_they_would_be_too_many_and_come_with_the_zoom():
+def test_values_are_not_told_where_they_would_be_too_many_and_come_with_the_zoom():
     side = int(np.sqrt(HOVER / 5)) + 2
     one = row(side, side, place=(side // 2, side // 2))
+    for zoom, told in ((1, False), (2, True)):
+        shown = pictures(plane_grid([one], LABELS, {}, SCALE, zoom=zoom))
+        assert all(("customdata" in trace.hovertemplate) == told and trace.customdata is not None for trace in shown)
+
+
+def test_a_figure_holds_no_more_values_than_its_table_can_have():
+    side = int(np.sqrt(KEPT / 5)) + 2
+    one = row(side, side, place=(side // 2, side // 2))
     assert all(trace.customdata is None for trace in pictures(plane_grid([one], LABELS, {}, SCALE)))
-    assert all(trace.customdata is not None for trace in pictures(plane_grid([one], LABELS, {}, SCALE, zoom=2)))
 
 
 @pytest.mark.parametrize("place", [(0, 0), (10, 15), (19, 29)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import streamlit as st
 
 from hfcviz import jobs
@@ -18,6 +21,7 @@ from hfcviz.ui import state
 from hfcviz.ui.forms import settings_form
 from hfcviz.ui.run import RUN_KEY
 
+T = TypeVar("T")
 AUTOMATIC = "the most likely other class"
 
 
@@ -33,11 +37,7 @@ def sidebar(bundle: Bundle) -> Plan | None:
             chosen.markdown(f"**{scan.name}**" + (f"  \ntruth: {scan.label}" if scan.label else "  \ntruth unknown"))
         label = "Choose another scan" if scan else "Choose a scan"
         st.page_link("hfcviz/ui/pages/data_model.py", label=label, icon=":material/radiology:")
-        try:
-            plan = _plan(bundle, scan)
-        except InputError as error:
-            st.error(str(error), icon=":material/error:")
-            plan = None
+        plan = _plan(bundle, scan)
         running = st.session_state.job is not None
         st.session_state.plan = plan
         ready = plan is not None and scan is not None and not running
@@ -59,13 +59,23 @@ def sidebar(bundle: Bundle) -> Plan | None:
     return plan
 
 
-def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
+def _entered(form: Callable[[], T]) -> T | None:
+    """What a form gives, or None, with the sentence on what is wrong below it; what follows is drawn all the same."""
+    try:
+        return form()
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan | None:
     keep = {"persist_state": "session"}
     attack_name = st.selectbox(
         "Attack", list(ATTACKS), key="attack", help="How the scan is changed step by step.", **keep
     )
-    attack = settings_form(like_cohort(ATTACKS[attack_name], bundle.reference), f"attack.{attack_name}.{bundle.name}")
-    if scan is not None and scan.scan is not None and scan.placement is not None:
+    usual = like_cohort(ATTACKS[attack_name], bundle.reference)
+    attack = _entered(lambda: settings_form(usual, f"attack.{attack_name}.{bundle.name}"))
+    if attack is not None and scan is not None and scan.scan is not None and scan.placement is not None:
         st.caption(
             f"eps {attack.eps * 255:.3g}/255 = {in_units(attack.eps, scan.placement.window, scan.scan.unit)}",
             help="The window of this scan that becomes the network's range from 0 to 1.",
@@ -77,11 +87,8 @@ def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
         help="What the second attack is bound to, at equal eps, step size and steps.",
         **keep,
     )
-    penalty = PENALTIES[penalty_name]
-    if penalty is not None:
-        penalty = settings_form(
-            penalty, f"penalty.{penalty_name}.{bundle.name}", {"layers": bundle.about["layer_names"]}
-        )
+    of_penalty, names = PENALTIES[penalty_name], {"layers": bundle.about["layer_names"]}
+    penalty = of_penalty and _entered(lambda: settings_form(of_penalty, f"penalty.{penalty_name}.{bundle.name}", names))
     target = st.selectbox(
         "Target",
         [AUTOMATIC, *bundle.about["class_names"]],
@@ -91,7 +98,10 @@ def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan:
     )
     seed = st.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same result.", **keep)
     if not 0 <= seed < 2**31:
-        raise InputError(f"Seed must be between 0 and {2**31 - 1}; got {seed}.")
+        st.error(f"Seed must be between 0 and {2**31 - 1}; got {seed}.", icon=":material/error:")
+        return None
+    if attack is None or (of_penalty is not None and penalty is None):
+        return None
     return Plan(attack_name, attack, penalty_name, penalty, None if target == AUTOMATIC else target, int(seed))
 
 

@@ -119,8 +119,9 @@ def _parts(figure: go.Figure | Parts) -> Parts:
 
 
 def _sent(trace: dict[str, Any]) -> dict[str, Any]:
-    """A picture's values are for the mouse alone, and travel with the digits that it tells; any other trace as it is."""
-    about = trace.get("hovertemplate", "") if trace["type"] == "image" else ""
-    if told := re.search(r"{customdata:[+]?[.](\d)f}", about):
-        return trace | {"customdata": np.round(np.asarray(trace["customdata"], dtype=float), int(told[1])).tolist()}
-    return trace
+    """A picture's values are for the mouse alone: those that it tells travel, with their digits. Any other trace as it is."""
+    if trace["type"] != "image" or trace.get("customdata") is None:
+        return trace
+    told = re.search(r"{customdata:[+]?[.](\d)f}", trace["hovertemplate"])
+    values = np.round(np.asarray(trace["customdata"], dtype=float), int(told[1])).tolist() if told else None
+    return trace | {"customdata": values}

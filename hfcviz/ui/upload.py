@@ -201,7 +201,9 @@ def _facts(scan: Scan) -> None:
         "kind": seen["kind"],
         "size": scans.sides(seen["shape"]),
         "spacing": " x ".join(f"{mm:.4g}" for mm in seen["spacing_mm"]) + " mm" if seen["spacing_mm"] else "unknown",
-        "orientation": f"{seen['orientation'] or 'as stored'} (stored as {seen['stored_orientation'] or 'unknown'})",
+        "orientation": f"{seen['orientation']} (stored as {seen['stored_orientation'] or 'unknown'})"
+        if seen["orientation"]
+        else "as stored",
         "values": f"{seen['value_range'][0]:g} to {seen['value_range'][1]:g} {seen['unit'] or ''}",
     }
     st.dataframe(pd.DataFrame([words]), hide_index=True, alt="what the file says of itself")

@@ -24,7 +24,7 @@ HELP = {
     "radiological": "The patient's right on the left of axial and coronal planes, as radiologists read them. Off: neurological, the "
     "other way round. Sagittal planes look the same in both.",
     "blink": "Buttons below the pictures let scan and attacked scan take turns in one place: the eye sees what moves. "
-    "It stops by itself after ten seconds.",
+    "It stops by itself after ten seconds, and with another slice.",
     "zoom": "About the crosshair, the same in every picture. Wheel and mouse zoom too, until the slice changes.",
     "level": "The value in the middle of the grey scale, in the scan's units.",
     "width": "How many units lie between black and white.",
@@ -140,6 +140,9 @@ def _draw(parts: Parts, columns: int, alt: str, view: dict[str, Any], *, widest:
     st.html(
         "<style>.st-key-planes_scroll {overflow-x: auto; container-type: inline-size} "
         f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; max-width: {most}; height: {height}}} "
+        # Always in sight where there is something to scroll; else only those who try would know.
+        ".st-key-planes_scroll::-webkit-scrollbar {height: 10px} "
+        ".st-key-planes_scroll::-webkit-scrollbar-thumb {background: #80849580; border-radius: 5px} "
         f".st-key-planes_export {{position: relative; max-width: {most}; pointer-events: none}} "
         ".st-key-planes_export button {pointer-events: auto} "
         # Beside the buttons that blink, in the room that is kept for them, so that nothing below moves when they come; a telephone has
@@ -190,10 +193,12 @@ def grid_line(seen: Shown) -> str:
     if not seen.own:
         return f"Shown on the network's grid, {size}."
     network = sides(seen.placement.input_shape[1:])
-    return (
-        f"Shown on the scan's own grid, {size}; changes are brought back from the network's {network} by interpolation. "
-        f"{beyond_line(seen) or ''}"
-    ).strip()
+    back = (
+        "the network's is the same"
+        if scan.image.shape[1:] == tuple(seen.placement.input_shape[1:])
+        else f"changes are brought back from the network's {network} by interpolation"
+    )
+    return f"Shown on the scan's own grid, {size}; {back}. {beyond_line(seen) or ''}".strip()
 
 
 def _alt(outcome: Outcome, what: str) -> str:
