@@ -88,7 +88,7 @@ def evidence(outcome: Outcome, layer: str) -> str:
 
 
 def _rounded(value: np.floating) -> str:
-    return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:z.1f}" if abs(value) < 100 else f"{value:.0f}"  # z: no -0.0
 
 
 def _seen(class_names: Sequence[str], label: int, best: int, sure: float) -> str:

@@ -188,3 +188,7 @@ def test_a_widget_that_has_selected_stays_and_the_others_begin_anew():
         st.session_state.found = [old == new for old, new in zip(before, after, strict=True)]
 
     assert AppTest.from_function(page).run().session_state["found"] == [True, False]
+
+
+def test_a_distance_that_rounds_to_nothing_has_no_sign():
+    assert [hovers._rounded(np.float64(value)) for value in (-0.01, -0.4, 1234.4)] == ["0.0", "-0.4", "1234"]
