@@ -98,7 +98,8 @@ class Option:
                 raise InputError(f"{where} must be {rule}; got {value}.")
             entered = f"{number / self.unit:g}{self.unit_name}"
             limits = " to ".join(f"{end / self.unit:g}" for end in (least, most) if end is not None)
-            raise InputError(f"{where} must be {rule}; got {number:g} ({entered}, of {limits}).")
+            got = value if len(str(value)) < 9 else f"{number:g}"
+            raise InputError(f"{where} must be {rule}; got {got} ({entered}, of {limits}).")
         if self.kind is float:
             return number
         return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed

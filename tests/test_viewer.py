@@ -112,7 +112,7 @@ def own(app, tiny) -> AppTest:
 
 def test_a_scan_of_ones_own_is_shown_on_its_own_grid_in_its_own_units(own):
     shown = figure(own)
-    assert shown.letters == ["ALPR"] * 4 + ["SLIR"] * 4 + ["SPIA"] * 4, "top, right, bottom, left of each plane"
+    assert shown.letters == ["ALPR"] * 3 + ["SLIR"] * 3 + ["SPIA"] * 3, "top, right, bottom, left of each version"
     assert "own grid, 12 x 10 x 8 voxels of 2 x 2 x 4 mm" in captions(own) and "network's 8 x 8 x 8" in captions(own)
     assert [trace["dy"] for trace in shown.images[::4]] == [2, 4, 4]
     assert " HU; PGD " in captions(own)
@@ -244,7 +244,7 @@ def test_an_image_of_the_set_has_letters_windows_and_blinking(tmp_path, monkeypa
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     assert "Shown on the network's grid, 128 x 128 pixels of 1.8 x 1.8 mm." in captions(app)
     key_of(app, "window.").set_value("percentiles 2 to 98").run()
-    assert len(figure(app).images) == 5 and figure(app).letters == ["ALPR"] * 5
+    assert len(figure(app).images) == 5 and figure(app).letters == ["ALPR"] * 3
     key_of(app, "blink.").set_value(True).run()
     assert len(figure(app).images) == 6 and len(figure(app).frames) == 2
     assert not app.exception and not app.error
