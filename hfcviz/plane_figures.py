@@ -146,10 +146,11 @@ def _values(row: Row, values: np.ndarray | None, name: str, scale: Scale, *, tol
     )
     if values is None or len(values) != 1:
         return about
-    in_network = scale.span == 1
-    digits, unit = (2, "/255") if in_network and added else (3, " of 1") if in_network else (1, f" {scale.unit}")
-    shown = np.ascontiguousarray(values[0], dtype=np.float32) * np.float32(255 if in_network and added else 1)
-    value = f"%{{customdata:{'+' if added else ''}.{digits}f}}{unit}".rstrip()
+    levels = added and scale.span == 1  # as the bar of colours
+    digits = 2 if levels else 3 if scale.span <= 2 else 1
+    unit = "/255" if levels else f" {scale.unit or 'of 1'}"
+    shown = np.ascontiguousarray(values[0], dtype=np.float32) * np.float32(255 if levels else 1)
+    value = f"%{{customdata:{'+' if added else ''}.{digits}f}}{unit}"
     return (
         about | {"customdata": shown} | ({"hovertemplate": f"{name} {value}<br>{where}<extra></extra>"} if told else {})
     )

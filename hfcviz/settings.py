@@ -98,8 +98,7 @@ class Option:
                 raise InputError(f"{where} must be {rule}; got {value}.")
             entered = f"{number / self.unit:g}{self.unit_name}"
             limits = " to ".join(f"{end / self.unit:g}" for end in (least, most) if end is not None)
-            got = value if len(str(value)) < 9 else f"{number:g}"
-            raise InputError(f"{where} must be {rule}; got {got} ({entered}, of {limits}).")
+            raise InputError(f"{where} must be {rule}; got {value} ({entered}, of {limits}).")
         if self.kind is float:
             return number
         return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed

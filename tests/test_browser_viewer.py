@@ -196,6 +196,8 @@ def test_on_a_narrow_page_pictures_keep_a_width_that_their_titles_need_and_lie_c
         "all => all.map(one => one.getBoundingClientRect().toJSON())"
     )
     assert min(box["width"] for box in boxes) > 120
+    bar = page.locator(".st-key-planes_scroll").evaluate("one => getComputedStyle(one).scrollbarColor")
+    assert bar.startswith("rgb(128, 132, 149)"), "people see that there is more"
     tops = sorted({round(box["y"]) for box in boxes})
     ends = sorted({round(box["y"] + box["height"]) for box in boxes})
     assert len(tops) == 3 and max(top - end for top, end in zip(tops[1:], ends, strict=False)) < 20

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from hfcviz.charts import depth_strip, detector_chart, trace_lines, verdict_map
+from hfcviz.charts import depth_strip, detector_chart, squashed_ticks, trace_lines, verdict_map
 from hfcviz.figures import difference_panels, scan_panels
 from hfcviz.palette import CLASS_COLOURS, COLOURS, SYMBOLS
 from hfcviz.paper import plain
@@ -281,3 +281,8 @@ def test_a_line_over_the_steps_starts_at_step_0():
 def test_values_without_bounds_stand_on_a_logarithmic_scale():
     figure = trace_lines({"attack": np.array([1.0, 1000.0])}, LABELS, "distance", None)
     assert figure.layout.yaxis.type == "log"
+
+
+def test_the_clean_median_and_quantile_are_marked_however_far_all_versions_lie():
+    assert {"0", "1", "1000"} <= set(squashed_ticks(np.array([900.0, 5000.0]))["ticktext"])
+    assert "-10" not in squashed_ticks(np.array([0.5, 2.0]))["ticktext"]

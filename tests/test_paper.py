@@ -106,22 +106,24 @@ def test_a_map_with_many_words_gets_the_room_it_needs_and_its_text_is_smaller():
     assert sheet.width * sheet.scale / 96 * 25.4 == pytest.approx(85)
 
 
-def test_titles_of_planes_and_names_of_rows_have_room_in_a_narrow_column():
-    picture = np.zeros((1, 28, 28), np.float32)
+@pytest.mark.parametrize("sides", [(28, 28), (14, 28)], ids=["square", "low"])
+@pytest.mark.parametrize("caption", ["lesion, 100.0%", "pneumonia with an effusion, 100.0%"], ids=["short", "long"])
+def test_titles_of_planes_and_names_of_rows_have_room_in_a_narrow_column(sides, caption):
+    picture = np.zeros((1, *sides), np.float32)
     roles = {"clean": "scan", "attack": "PGD", "hidden": "PGD+HFC"}
     rows = [
         Row(f"{plane}, A 13.0 mm", dict.fromkeys(roles, picture), {"hidden": picture}, Axis(0, 1, "L"), Axis(0, 1, "P"))
         for plane in ("axial", "coronal", "sagittal")
     ]
-    figure = checked(
-        plane_parts(rows, roles, dict.fromkeys(roles, "lesion, 100.0%"), Scale((0, 255), 8 / 255, 255, "grey levels"))
-    )
+    scale = Scale((0, 255), 8 / 255, 255, "grey levels")
+    figure = checked(plane_parts(rows, roles, dict.fromkeys(roles, caption), scale))
     found, sheet = for_paper(figure, Page(width=85))
     margin = found.layout.margin
     across, down = (found.layout[axis].domain for axis in ("xaxis", "yaxis"))
     wide = (sheet.width - margin.l - margin.r) * (across[1] - across[0])
     high = (sheet.height - margin.t - margin.b) * (down[1] - down[0])
-    assert wide > 15 / 2 * len("PGD+HFC − scan") and high > 12 / 2 * len("sagittal, A 13.0 mm")
+    assert wide > max(15 / 2 * len("PGD+HFC − scan"), 12 / 2 * len(caption))
+    assert high > 12 / 2 * len("sagittal, A 13.0 mm")
 
 
 def test_a_title_is_plain_without_its_tags():

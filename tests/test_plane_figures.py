@@ -137,6 +137,10 @@ def test_the_mouse_tells_value_unit_and_position():
     clean, change = (pictures(plane_grid([one], LABELS, {}, Scale((0.0, 1.0), 8 / 255)))[at] for at in (0, 4))
     assert "%{customdata:.3f} of 1" in clean.hovertemplate and "%{customdata:+.2f}/255" in change.hovertemplate
     assert np.allclose(change.customdata, one.changes["hidden"][0] * 255), "in 255ths, as the bar of colours"
+    small = pictures(plane_grid([one], LABELS, {}, Scale((0.0, 1.5), 8 / 255, 1.5, "SUV")))
+    assert "%{customdata:.3f} SUV" in small[0].hovertemplate and "%{customdata:+.3f} SUV" in small[4].hovertemplate
+    whole = pictures(plane_grid([one], LABELS, {}, Scale((5.0, 6.0), 8 / 255, 1.0, "SUV")))
+    assert "%{customdata:.3f} SUV" in whole[0].hovertemplate, "a window of one unit is not the network's range"
 
 
 def test_values_are_not_told_where_they_would_be_too_many_and_come_with_the_zoom():

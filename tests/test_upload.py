@@ -65,6 +65,13 @@ def test_a_slice_of_a_volume_goes_to_a_network_for_images(page):
     assert chosen.scan.spacing == (3, 2) and nibabel.aff2axcodes(chosen.scan.affine)[:2] == ("I", "P")
 
 
+def test_an_image_without_an_orientation_is_as_stored(page):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8)[None].repeat(64, 0)).save(content, "PNG")
+    give(page, ("scan.png", content.getvalue()))
+    assert facts(page)["orientation"] == "as stored"
+
+
 def test_a_volume_goes_whole_to_a_network_for_volumes(page):
     give(task(page, "brain3d"), ("scan.nii.gz", volume(40, 50, 30)))
     seen = facts(page)

@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.experiment import run_experiment
-from hfcviz.scans import Scan, prepare
+from hfcviz.grids import Shown
+from hfcviz.scans import Scan, place, prepare
 from hfcviz.store import digest
-from hfcviz.ui import sliders, state
+from hfcviz.ui import sliders, state, viewer
 
 APP = Path(__file__).parent.parent / "app.py"
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
@@ -270,3 +271,12 @@ def test_an_image_of_ones_own_is_shown_on_its_own_grid(tmp_path, monkeypatch):
         "Attacked scan (NIfTI)",
         "Perturbation (NIfTI)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "said"),
+    [(None, "the network's pixels are the same"), ((2.0, 2.0), "are the same"), ((2.0, 1.0), "8 x 8 by interpolation")],
+)
+def test_equal_sides_are_the_same_pixels_only_where_pixels_are_square(spacing, said):
+    scan = Scan(np.zeros((1, 8, 8), np.float32), None, spacing, "mine.png", (), (0.0, 1.0))
+    assert said in viewer.grid_line(Shown(scan, {}, place(scan, (1, 8, 8)), True))

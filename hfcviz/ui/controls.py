@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import streamlit as st
 
 from hfcviz import jobs
@@ -15,13 +12,11 @@ from hfcviz.grids import in_units
 from hfcviz.outcome import Plan
 from hfcviz.penalties import PENALTIES
 from hfcviz.reference import like_cohort
-from hfcviz.settings import InputError
 from hfcviz.store import digest
 from hfcviz.ui import state
-from hfcviz.ui.forms import settings_form
+from hfcviz.ui.forms import entered, settings_form
 from hfcviz.ui.run import RUN_KEY
 
-T = TypeVar("T")
 AUTOMATIC = "the most likely other class"
 
 
@@ -59,22 +54,13 @@ def sidebar(bundle: Bundle) -> Plan | None:
     return plan
 
 
-def _entered(form: Callable[[], T]) -> T | None:
-    """What a form gives, or None, with the sentence on what is wrong below it; what follows is drawn all the same."""
-    try:
-        return form()
-    except InputError as error:
-        st.error(str(error), icon=":material/error:")
-        return None
-
-
 def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan | None:
     keep = {"persist_state": "session"}
     attack_name = st.selectbox(
         "Attack", list(ATTACKS), key="attack", help="How the scan is changed step by step.", **keep
     )
     usual = like_cohort(ATTACKS[attack_name], bundle.reference)
-    attack = _entered(lambda: settings_form(usual, f"attack.{attack_name}.{bundle.name}"))
+    attack = entered(lambda: settings_form(usual, f"attack.{attack_name}.{bundle.name}"))
     if attack is not None and scan is not None and scan.scan is not None and scan.placement is not None:
         st.caption(
             f"eps {attack.eps * 255:.3g}/255 = {in_units(attack.eps, scan.placement.window, scan.scan.unit)}",
@@ -88,7 +74,7 @@ def _plan(bundle: Bundle, scan: state.ChosenScan | None) -> Plan | None:
         **keep,
     )
     of_penalty, names = PENALTIES[penalty_name], {"layers": bundle.about["layer_names"]}
-    penalty = of_penalty and _entered(lambda: settings_form(of_penalty, f"penalty.{penalty_name}.{bundle.name}", names))
+    penalty = of_penalty and entered(lambda: settings_form(of_penalty, f"penalty.{penalty_name}.{bundle.name}", names))
     target = st.selectbox(
         "Target",
         [AUTOMATIC, *bundle.about["class_names"]],

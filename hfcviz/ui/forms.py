@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -11,6 +11,16 @@ import streamlit as st
 from hfcviz.settings import InputError, Option, Settings, options
 
 T = TypeVar("T", bound=Settings)
+Part = TypeVar("Part")
+
+
+def entered(draw: Callable[[], Part]) -> Part | None:
+    """What a part of a form gives, or None where an entry breaks its rule, which is then said below it; the rest is drawn all the same."""
+    try:
+        return draw()
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
 
 
 def settings_form(settings: T, key: str, names: Mapping[str, Sequence[str]] | None = None) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import streamlit as st
 
@@ -18,15 +17,13 @@ from hfcviz.studies.findings import Findings
 from hfcviz.studies.lab import Budget, Lab
 from hfcviz.studies.opening import bundle_of, open_lab, usual_eps
 from hfcviz.ui import state
-from hfcviz.ui.forms import in_labels, settings_form
+from hfcviz.ui.forms import entered, in_labels, settings_form
 from hfcviz.ui.study_views import is_published, no_images
 
 NONE, OWN = "none", "one of your own"
 """Choices of a second network beside the bundled ones."""
 ALONE = ("", "")
 """No second network."""
-
-T = TypeVar("T")
 
 
 def run_form(bundle: Bundle, name: str, found: Findings | None) -> None:
@@ -40,12 +37,12 @@ def run_form(bundle: Bundle, name: str, found: Findings | None) -> None:
         left, right = st.columns(2, gap="medium")
         with left:
             st.markdown("**Budget**, the same for all that is compared")
-            budget = _entered(lambda: settings_form(Budget(eps=usual_eps(bundle)), f"study.budget.{bundle.name}"))
+            budget = entered(lambda: settings_form(Budget(eps=usual_eps(bundle)), f"study.budget.{bundle.name}"))
         with right:
             st.markdown("**Settings of this study**")
             lists = {"layers": bundle.about["layer_names"]} if getattr(study.settings, "layers", None) == () else {}
-            settings = _entered(lambda: settings_form(study.settings, f"study.{name}.{bundle.name}", lists))
-            second = _entered(lambda: _second(bundle, name)) if study.beside else ALONE
+            settings = entered(lambda: settings_form(study.settings, f"study.{name}.{bundle.name}", lists))
+            second = entered(lambda: _second(bundle, name)) if study.beside else ALONE
         with st.container(horizontal=True, vertical_alignment="center"):
             start = st.button(
                 "Run",
@@ -73,15 +70,6 @@ def run_form(bundle: Bundle, name: str, found: Findings | None) -> None:
             st.caption("What is finished is kept: the same settings go on where they stopped.")
         if start:
             _start(bundle, name, budget, settings, second)
-
-
-def _entered(draw: Callable[[], T]) -> T | None:
-    """What a part of the form gives, or None where an entry breaks its rule, which is then said below it."""
-    try:
-        return draw()
-    except InputError as error:
-        st.error(str(error), icon=":material/error:")
-        return None
 
 
 def _same(found: Findings, budget: Budget, settings: Settings) -> bool:

@@ -140,9 +140,8 @@ def _draw(parts: Parts, columns: int, alt: str, view: dict[str, Any], *, widest:
     st.html(
         "<style>.st-key-planes_scroll {overflow-x: auto; container-type: inline-size} "
         f".st-key-planes_scroll .st-key-planes_box {{flex: none; min-width: {least}px; max-width: {most}; height: {height}}} "
-        # Always in sight where there is something to scroll; else only those who try would know.
-        ".st-key-planes_scroll::-webkit-scrollbar {height: 10px} "
-        ".st-key-planes_scroll::-webkit-scrollbar-thumb {background: #80849580; border-radius: 5px} "
+        # In sight where there is something to scroll: Streamlit shows it below the mouse alone.
+        ".st-key-planes_scroll {scrollbar-color: #808495 transparent !important} "
         f".st-key-planes_export {{position: relative; max-width: {most}; pointer-events: none}} "
         ".st-key-planes_export button {pointer-events: auto} "
         # Beside the buttons that blink, in the room that is kept for them, so that nothing below moves when they come; a telephone has
@@ -194,8 +193,8 @@ def grid_line(seen: Shown) -> str:
         return f"Shown on the network's grid, {size}."
     network = sides(seen.placement.input_shape[1:])
     back = (
-        "the network's is the same"
-        if scan.image.shape[1:] == tuple(seen.placement.input_shape[1:])
+        f"the network's {what} are the same"
+        if scan.image.shape[1:] == seen.placement.sizes  # not the input's: unequal spacing may need other sides
         else f"changes are brought back from the network's {network} by interpolation"
     )
     return f"Shown on the scan's own grid, {size}; {back}. {beyond_line(seen) or ''}".strip()
