@@ -144,9 +144,48 @@ def places(page) -> list[int]:
     return [round(top) for top in tops][:4]
 
 
+# At each frame: which figures that were there are not, and whether the bar of a run is without a height. "layout-shift" is what the
+# browser itself finds to have moved.
+WATCH = """() => {
+    window.amiss = [];
+    const main = document.querySelector('[data-testid=stMain]');
+    const named = node => node.closest('[class*=st-key-]').className.match(/st-key-(\\S+)/)[1];
+    const found = () => [...main.querySelectorAll('.js-plotly-plot')].map(named);
+    const there = found();
+    const look = () => {
+        const now = found(), bar = main.querySelector('[data-testid=stProgress]');
+        window.amiss.push(...there.filter(name => !now.includes(name)).map(name => `${name} is gone`));
+        if (bar && !bar.offsetHeight) window.amiss.push('the bar is gone');
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+    new PerformanceObserver(list => {
+        for (const {node, previousRect: from, currentRect: to} of list.getEntries().flatMap(one => one.sources))
+            if (main.contains(node) && from.height && to.height && Math.abs(from.top - to.top) > 4)
+                window.amiss.push(`${node.textContent.slice(0, 40)} moves from ${from.top} to ${to.top}`);
+    }).observe({type: 'layout-shift'});
+}"""
+
+
+TOPS = """() => {
+    window.tops = [];
+    const look = () => {
+        const scan = document.querySelector('.st-key-chart-scan');
+        if (scan) window.tops.push(Math.round(scan.getBoundingClientRect().top));
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+}"""
+
+
 def test_nothing_jumps_while_keys_run_an_attack_and_stop_it(people, app_server):
     page = opened(people[0], app_server)
     before = places(page)
+    turn_to(page, "Glossary")
+    page.evaluate(TOPS)
+    turn_to(page, "Explore")
+    assert set(page.evaluate("window.tops")) == {before[0]}, "on the way in"
+    page.evaluate(WATCH)
     fill(page, "Steps", "900")
     assert page.get_by_text("The controls have changed since").count() == 1
     assert places(page) == before, "stale"
@@ -156,6 +195,7 @@ def test_nothing_jumps_while_keys_run_an_attack_and_stop_it(people, app_server):
     page.keyboard.press("Escape")
     page.get_by_text("Stopped:").wait_for(timeout=WAIT)
     idle(page)
+    assert page.evaluate("[...new Set(window.amiss)]") == []
     assert max(abs(now - then) for now, then in zip(places(page), before, strict=True)) <= 4, "stopped"
     fill(page, "Steps", "3")
     run(page)

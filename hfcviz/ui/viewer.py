@@ -43,7 +43,7 @@ def viewer(outcome: Outcome, seen: Shown, names: tuple[str, ...], bundle: str) -
 
 
 def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> None:
-    pictures = st.container()  # what one came for stands first
+    pictures = st.container(key="pictures")  # what one came for stands first
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         window = _window(windows_of(seen), key)
         blink = _blink(outcome, key)
@@ -55,13 +55,13 @@ def _image(outcome: Outcome, seen: Shown, names: tuple[str, ...], key: str) -> N
             _draw(parts, 1 + 2 * len(seen.changes), _alt(outcome, "the scan"), view)
             return
         with views.side_by_side():
-            versions, changes = st.container(key="wide_images"), st.container(key="side_images").empty()
+            versions, changes = st.container(key="wide_images"), views.place("side_images")
         with versions:
             about = "The scan and its attacked versions in one grey window."
             affine = seen.scan.affine
             figure = kept("scan", outcome, None, lambda: panels.scan_figure(outcome, names, affine))
             views.chart(figure, "scan", about)
-        with changes.container():
+        with changes:
             about = "What each attack added, on one zero-centred scale."
             views.chart(
                 kept("difference", outcome, None, lambda: panels.difference_figure(outcome)), "difference", about

@@ -82,6 +82,16 @@ def side_by_side() -> DeltaGenerator:
     return st.container(horizontal=True, gap="medium")
 
 
+def place(key: str) -> DeltaGenerator:
+    """A container that has its room before anything is in it, so that nothing else takes it, and jumps.
+
+    Not `st.empty()`, which keeps the room too, but throws out what the last drawing left there before something new has come.
+    """
+    room = st.container(key=key, gap=None)
+    room.html("<i></i>")
+    return room.container()
+
+
 def headline(outcome: Outcome, names: tuple[str, ...], grid: Shown) -> str:
     """The result in one or two sentences."""
     chances, labels = outcome.activations.probabilities, role_labels(outcome)

@@ -23,7 +23,7 @@ if outcome is None:
 else:
     seen = state.seen(outcome)
     st.container(key="headline").markdown(views.headline(outcome, names, seen))
-above, pictures = st.container(key="strip_place").empty(), st.container()
+above, pictures = views.place("strip_place"), st.container()
 # What comes together the browser shows together, so what is waited for comes first: on the way in pictures, then answers to the controls.
 arrived = st.session_state.arrived
 if outcome is not None and arrived:
@@ -31,7 +31,7 @@ if outcome is not None and arrived:
         viewer.viewer(outcome, seen, names, bundle.name)
     lead()
 plan = controls.sidebar(bundle)
-with above.container():
+with above:
     status.strip(outcome, bundle.reference, plan, st.session_state.scan)
 
 if outcome is not None:
