@@ -22,7 +22,8 @@ from benchmarks.run import NETWORKS, random_mixture
 from hfcviz.activations import extract
 from hfcviz.attacks import Attack, run
 from hfcviz.bundle import open_bundle
-from hfcviz.models import Classifier, load_model
+from hfcviz.classifiers import Classifier
+from hfcviz.models import load_model
 from hfcviz.penalties import HFC, FittedHFC
 
 LIBRARIES = Path(__file__).resolve().parent.parent / ".venv" / "bench"

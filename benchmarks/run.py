@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from hfcviz.attacks import Attack, run
+from hfcviz.classifiers import Classifier
 from hfcviz.mixtures import Mixture
-from hfcviz.models import Classifier, load_model
+from hfcviz.models import load_model
 from hfcviz.penalties import HFC, FittedHFC
 
 STEPS = {2: {1: 10, 8: 4, 32: 2}, 3: {1: 5, 8: 1}}

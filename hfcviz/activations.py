@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfcviz.models import Classifier
+from hfcviz.classifiers import Classifier
 from hfcviz.settings import InputError, Progress, silent
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfcviz.classifiers import Classifier
 from hfcviz.gradients import Combine, smoothed, summed
-from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress, Settings, setting, silent
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Sequence[int]], dict[str, Tensor]]

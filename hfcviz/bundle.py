@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hfcviz.classifiers import Classifier
 from hfcviz.cohort import Judged
 from hfcviz.datasets import DATASETS, Dataset, load_dataset
-from hfcviz.models import MODELS, Classifier, describe_model, load_model
+from hfcviz.models import MODELS, describe_model, load_model
 from hfcviz.outcome import Outcome, load_outcome
 from hfcviz.penalties import load_constraint
 from hfcviz.projections import Embedding

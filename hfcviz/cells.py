@@ -14,10 +14,10 @@ import torch
 
 from hfcviz.activations import Activations, concatenate, extract
 from hfcviz.attacks import run, runner_up
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Split
 from hfcviz.folders import patients_of
 from hfcviz.ledger import claim, kept
-from hfcviz.models import Classifier
 from hfcviz.penalties import FittedHFC
 from hfcviz.protocol import LEAST, Task
 from hfcviz.reference import Reference, noisy, passes_of, scan_seeds, shares, training_part

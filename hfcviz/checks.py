@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hfcviz.attacks import Attack, cross_entropy, run, runner_up
-from hfcviz.models import Classifier
+from hfcviz.classifiers import Classifier
 from hfcviz.settings import InputError, Progress, silent
 
 State = Literal["ok", "warning", "problem"]

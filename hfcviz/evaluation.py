@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hfcviz.cells import clean_of, cohort_of, constraint_of
+from hfcviz.classifiers import Classifier
 from hfcviz.cohort import Judged, judge
 from hfcviz.datasets import Dataset
-from hfcviz.models import Classifier
 from hfcviz.protocol import Protocol, Task
 from hfcviz.reference import Reference, shares
 from hfcviz.runs import Runs, in_order, load_judged, rows_of, run_path, save_judged, without_features

@@ -11,9 +11,9 @@ import torch
 
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import run, runner_up
+from hfcviz.classifiers import Classifier
 from hfcviz.detection import Fitted, unavailable
 from hfcviz.metrics import percentile_rank
-from hfcviz.models import Classifier
 from hfcviz.outcome import FORMAT, Outcome, Plan, from_arrays, to_arrays
 from hfcviz.penalties import FittedHFC
 from hfcviz.reference import DROPOUT_PASSES, Reference, noisy, shares

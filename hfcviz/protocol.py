@@ -11,9 +11,9 @@ import numpy as np
 
 from hfcviz import __version__
 from hfcviz.attacks import ATTACKS, Attack
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset
 from hfcviz.detectors import LID
-from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, PENALTIES
 from hfcviz.settings import InputError
 

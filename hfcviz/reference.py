@@ -17,10 +17,10 @@ from torch import nn
 
 from hfcviz.activations import Activations, concatenate, extract
 from hfcviz.attacks import Attack, run, runner_up, uniform_noise
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset
 from hfcviz.detection import Fitted, Training, fit_detectors
 from hfcviz.detectors import DETECTORS
-from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import digest, load_arrays, save_arrays

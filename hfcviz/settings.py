@@ -96,12 +96,21 @@ class Option:
                 rule = f"between {least:.10g} and {most:.10g}"
             if self.unit == 1:
                 raise InputError(f"{where} must be {rule}; got {value}.")
-            entered = f"{number / self.unit:g}{self.unit_name}"
-            limits = " to ".join(f"{end / self.unit:g}" for end in (least, most) if end is not None)
-            raise InputError(f"{where} must be {rule}; got {value} ({entered}, of {limits}).")
+            limits = [end for end in (least, most) if end is not None]
+            shown = [end / self.unit for end in limits]
+            entered = (
+                f"{_shortest(number / self.unit, shown)}{self.unit_name}, of {' to '.join(f'{end:g}' for end in shown)}"
+            )
+            raise InputError(f"{where} must be {rule}; got {_shortest(number, limits)} ({entered}).")
         if self.kind is float:
             return number
         return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed
+
+
+def _shortest(number: float, limits: list[float]) -> str:
+    """With as few digits as tell a converted value from the limits that it breaks, four at least."""
+    written = (f"{number:.{digits}g}" for digits in range(4, 18))
+    return next(text for text in written if float(text) not in limits)
 
 
 def setting(

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Split, load_dataset
-from hfcviz.models import Classifier, save_model
+from hfcviz.models import save_model
 from hfcviz.networks import ARCHITECTURES, resnet_layers, vgg_layers
 
 SHAPE: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "classes": 2}

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import load_dataset
-from hfcviz.models import Classifier, save_model
+from hfcviz.models import save_model
 from hfcviz.networks import ARCHITECTURES, resnet_layers, vgg_layers
 from scripts.training import add_flags, fit, moments
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import load_dataset
-from hfcviz.models import Classifier, save_model
+from hfcviz.models import save_model
 from hfcviz.networks import build_densenet, densenet_layers
 from scripts.training import add_flags, fit, moments
 

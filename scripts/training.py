@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, Split
 from hfcviz.metrics import roc
-from hfcviz.models import Classifier
 from scripts.train_brain2d import rounded
 
 CHUNK = 64

@@ -16,9 +16,9 @@ from networks import images, tiny_cnn
 
 from hfcviz.activations import extract
 from hfcviz.attacks import ATTACKS
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, Split
 from hfcviz.experiment import run_experiment
-from hfcviz.models import Classifier
 from hfcviz.outcome import Outcome, Plan
 from hfcviz.penalties import HFC
 from hfcviz.reference import Reference, build_reference

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from hfcviz.models import Classifier
+from hfcviz.classifiers import Classifier
 
 
 @torch.random.fork_rng()

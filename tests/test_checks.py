@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hfcviz import checks
 from hfcviz.attacks import run
 from hfcviz.checks import CHECKS, preflight
-from hfcviz.models import Classifier
+from hfcviz.classifiers import Classifier
 from hfcviz.settings import InputError
 
 Twist = Callable[[Tensor], Tensor]

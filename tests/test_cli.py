@@ -23,8 +23,9 @@ from hfcviz import experiment, readers, scans
 from hfcviz.__main__ import main
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import load_dataset
-from hfcviz.models import Classifier, save_model
+from hfcviz.models import save_model
 from hfcviz.networks import build_resnet, resnet_layers
 from hfcviz.penalties import HFC
 from hfcviz.reference import build_reference, save_reference

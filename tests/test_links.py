@@ -160,7 +160,7 @@ def test_what_cannot_be_used_is_left_out_and_the_rest_holds():
     )
     assert (view.plan.attack.steps, view.plan.attack.eps, view.method) == (7, 8 / 255, "UMAP")
     assert (view.layer, view.chosen) == (None, frozenset())
-    assert refused[0] == "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255, of 0 to 255)."
+    assert refused[0] == "Attack.eps must be between 0 and 1; got 1.176 (300/255, of 0 to 255)."
     unknown = "The link has a part that hfcviz does not know, 'page': it is left out."
     assert [sentence.split(" must")[0] for sentence in refused] == ["Attack.eps", "layer", "chosen", unknown]
 
@@ -287,7 +287,7 @@ def test_a_link_with_a_bad_value_is_one_sentence_and_the_rest_is_shown(app):
     app.query_params.update({"layer": "layer2.0", "method": "UMAP", "attack.eps": "300"})
     app.run()
     assert [one.value for one in app.warning] == [
-        "Attack.eps must be between 0 and 1; got 1.1764705882352942 (300/255, of 0 to 255)."
+        "Attack.eps must be between 0 and 1; got 1.176 (300/255, of 0 to 255)."
     ]
     assert (
         any(text.value.startswith("UMAP fitted") for text in app.caption) and app.session_state["layer"] == "layer2.0"

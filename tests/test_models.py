@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from hfcviz.models import MODELS, Classifier, load_model, save_model
+from hfcviz.classifiers import Classifier
+from hfcviz.models import MODELS, load_model, save_model
 from hfcviz.networks import (
     build_densenet,
     build_resnet,

@@ -48,6 +48,11 @@ def test_values_become_the_type_of_their_field(given_: dict, expected: dict) -> 
 
 BAD = {
     "above": ({"heat": 1.5}, "Oven.heat must be between 0 and 1; got 1.5 (300 degrees, of 0 to 200)."),
+    "far above": ({"heat": 4 / 3}, "Oven.heat must be between 0 and 1; got 1.333 (266.7 degrees, of 0 to 200)."),
+    "hardly above": (
+        {"heat": 1 + 1e-8},
+        "Oven.heat must be between 0 and 1; got 1.00000001 (200.000002 degrees, of 0 to 200).",
+    ),
     "below": ({"minutes": 0}, "Oven.minutes must be between 1 and 4000000000; got 0."),
     "below the only limit": ({"steam": -1}, "Oven.steam must be at least 0; got -1."),
     "above the only limit": ({"weight": 6}, "Oven.weight must be at most 5; got 6."),

@@ -13,11 +13,11 @@ from torch import nn
 
 from hfcviz.activations import Activations, extract
 from hfcviz.attacks import ATTACKS
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, Split
 from hfcviz.detection import Training, fit_detectors
 from hfcviz.jobs import Cancelled
 from hfcviz.metrics import roc
-from hfcviz.models import Classifier
 from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
 from hfcviz.store import Store

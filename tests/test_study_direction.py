@@ -14,9 +14,9 @@ from torch import nn
 
 from hfcviz.activations import extract
 from hfcviz.attacks import LOSSES, uniform_noise
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, Split
 from hfcviz.jobs import Cancelled
-from hfcviz.models import Classifier
 from hfcviz.settings import InputError, silent
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import STUDIES, perform

@@ -13,8 +13,8 @@ from networks import linear
 from test_study_direction import data_for, even
 from torch import nn
 
+from hfcviz.classifiers import Classifier
 from hfcviz.jobs import Cancelled
-from hfcviz.models import Classifier
 from hfcviz.reference import noisy
 from hfcviz.settings import InputError
 from hfcviz.store import Store

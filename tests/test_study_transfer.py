@@ -15,9 +15,9 @@ from bundles import case, one_thread  # noqa: F401
 from networks import linear, tiny_cnn
 
 from hfcviz import metrics
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, Split
 from hfcviz.metrics import roc
-from hfcviz.models import Classifier
 from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies import transfer

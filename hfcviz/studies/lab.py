@@ -21,12 +21,12 @@ from hfcviz import __version__
 from hfcviz.activations import Activations, concatenate, extract
 from hfcviz.attacks import Attack, Penalty, run, runner_up
 from hfcviz.cells import features_of
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset
 from hfcviz.detection import Fitted, Training, fit_detectors, unavailable
 from hfcviz.detectors import DETECTORS
 from hfcviz.folders import patients_of
 from hfcviz.gradients import COMBINE
-from hfcviz.models import Classifier
 from hfcviz.penalties import HFC, FittedHFC
 from hfcviz.protocol import LEAST
 from hfcviz.reference import noisy, passes_of, scan_seeds, shares, training_part

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hfcviz.activations import extract
-from hfcviz.models import Classifier
+from hfcviz.classifiers import Classifier
 from hfcviz.settings import Progress, silent
 from hfcviz.store import Arrays
 

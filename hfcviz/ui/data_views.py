@@ -10,8 +10,8 @@ import streamlit as st
 from hfcviz.activations import extract
 from hfcviz.bundle import BUNDLES, Bundle
 from hfcviz.checks import MOST, Check, preflight
+from hfcviz.classifiers import Classifier
 from hfcviz.datasets import Dataset, load_dataset
-from hfcviz.models import Classifier
 from hfcviz.settings import InputError, Progress
 from hfcviz.ui import linked, state
 from hfcviz.ui.run import computed
