@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from hfcviz.grids import Shown
-from hfcviz.scans import Scan, place
+from hfcviz.resampling import place
+from hfcviz.scans import Scan
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDES, INPUT = (256, 256, 180), (1, 64, 64, 64)

@@ -153,7 +153,7 @@ def _plan(arguments: argparse.Namespace, bundle: Bundle) -> Plan:
 
 def read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray, str, tuple[str, ...], Scan | None]:
     """The scan as the network takes it, (C, *spatial), its name, what its reader should know, and of a file the scan as it is."""
-    from hfcviz import readers, scans
+    from hfcviz import readers, resampling, scans
 
     slicing = arguments.slice is not None or arguments.axis is not None
     if arguments.scan.startswith(BUNDLED):
@@ -173,7 +173,7 @@ def read_scan(arguments: argparse.Namespace, bundle: Bundle) -> tuple[np.ndarray
     if slicing or (scan.image.ndim == 4 and len(shape) == 3):
         scan = scans.take_slice(scan, 2 if arguments.axis is None else arguments.axis, arguments.slice)
     window = tuple(arguments.window) if arguments.window else None
-    return scans.prepare(scan, shape, window), scan.name, scan.notices, scan
+    return resampling.prepare(scan, shape, window), scan.name, scan.notices, scan
 
 
 def _summary(outcome: Outcome, plan: Plan, class_names: Sequence[str], name: str, eps: str) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 
 from hfcviz.folders import from_table, from_tree
 from hfcviz.medmnist import MEDMNIST, fetch
-from hfcviz.scans import Scan, prepare
+from hfcviz.resampling import prepare
+from hfcviz.scans import Scan
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import digest
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from hfcviz.formats import format_of
 from hfcviz.readers import read
-from hfcviz.scans import Scan, prepare, sides
+from hfcviz.resampling import prepare
+from hfcviz.scans import Scan, sides
 from hfcviz.settings import InputError, Progress, silent
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -11,7 +11,8 @@ import numpy as np
 
 from hfcviz.outcome import Outcome
 from hfcviz.palette import digits
-from hfcviz.scans import Placement, Scan, Window, on_own_grid, place
+from hfcviz.resampling import Placement, on_own_grid, place
+from hfcviz.scans import Scan, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Shown:
     own: bool
 
     def change(self, role: str, at: Mapping[int, int] | None = None) -> np.ndarray:
-        """What an attack adds, (C, *spatial) in the scan's units; `at` as in `scans.on_own_grid`."""
+        """What an attack adds, (C, *spatial) in the scan's units; `at` as in `resampling.on_own_grid`."""
         return on_own_grid(self.changes[role], self.placement, at)
 
     def version(self, role: str, at: Mapping[int, int] | None = None) -> np.ndarray:

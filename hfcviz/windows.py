@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfcviz.scans import Window, percentiles
+from hfcviz.resampling import percentiles
+from hfcviz.scans import Window
 
 CT_WINDOWS = {"lung": (-600, 1500), "mediastinum": (50, 350), "bone": (400, 1800), "brain": (40, 80)}
 """(level, width) in HU, as on Radiopaedia's page "Windowing (CT)", https://radiopaedia.org/articles/windowing-ct."""

@@ -19,7 +19,7 @@ from bundles import one_thread  # noqa: F401
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from hfcviz import experiment, readers, scans
+from hfcviz import experiment, readers, resampling, scans
 from hfcviz.__main__ import main
 from hfcviz.attacks import ATTACKS
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
@@ -167,11 +167,11 @@ def test_a_run_writes_image_figures_and_report(attack, tmp_path, monkeypatch):
 
     # What the report says holds for the image on disk, to the rounding of 16 bits.
     images = [
-        scans.prepare(readers.read(tmp_path / "out" / f"{name}.png"), (1, SIDE, SIDE))
+        resampling.prepare(readers.read(tmp_path / "out" / f"{name}.png"), (1, SIDE, SIDE))
         for name in ("clean", "adversarial")
     ]
     assert np.abs(images[1] - images[0]).max() == pytest.approx(found["linf"], abs=1e-4)
-    assert np.array_equal(images[0], scans.prepare(readers.read(scan), (1, SIDE, SIDE)))
+    assert np.array_equal(images[0], resampling.prepare(readers.read(scan), (1, SIDE, SIDE)))
 
     for word in ("PGD+HFC", "disc", "plain", "MAHA", "threshold", "report.json", "not for clinical use"):
         assert word in out

@@ -17,7 +17,8 @@ from PIL import Image
 from hfcviz import exports, planes
 from hfcviz.grids import beyond_line, eps_report, in_units, shown
 from hfcviz.readers import read
-from hfcviz.scans import Scan, prepare, take_slice, write_png
+from hfcviz.resampling import prepare
+from hfcviz.scans import Scan, take_slice, write_png
 from hfcviz.settings import InputError
 from hfcviz.slices import crosshair_line, eps_line, slices_figure
 

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfcviz.readers import read_all
-from hfcviz.scans import Scan, prepare
+from hfcviz.resampling import prepare
+from hfcviz.scans import Scan
 from hfcviz.settings import InputError
 from tests.samples import SERIES, VALID
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from hfcviz.scans import Scan, on_own_grid, place, prepare
+from hfcviz.resampling import on_own_grid, place, prepare
+from hfcviz.scans import Scan
 from hfcviz.settings import InputError
 
 SHAPES = {

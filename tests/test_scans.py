@@ -20,7 +20,8 @@ from pydicom.pixels import apply_windowing
 
 from hfcviz.limits import MAX_BYTES
 from hfcviz.readers import read
-from hfcviz.scans import Scan, prepare, take_slice, write_png
+from hfcviz.resampling import prepare
+from hfcviz.scans import Scan, take_slice, write_png
 from hfcviz.settings import InputError
 from tests.samples import COLOUR, RAMP, STORED, VALID, dicom, encode, nifti, volume
 

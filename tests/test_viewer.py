@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from hfcviz.bundle import BUNDLES, Bundle, open_bundle
 from hfcviz.experiment import run_experiment
 from hfcviz.grids import Shown
-from hfcviz.scans import Scan, place, prepare
+from hfcviz.resampling import place, prepare
+from hfcviz.scans import Scan
 from hfcviz.store import digest
 from hfcviz.ui import sliders, state, viewer
 

@@ -14,7 +14,8 @@ from hfcviz.datasets import Dataset
 from hfcviz.grids import Shown, shown
 from hfcviz.outcome import Outcome
 from hfcviz.projections import Embedding
-from hfcviz.scans import Placement, Scan, Window, flat, place
+from hfcviz.resampling import Placement, place
+from hfcviz.scans import Scan, Window, flat
 from hfcviz.settings import InputError
 from hfcviz.store import Store, digest
 from hfcviz.ui.kept import kept

@@ -16,6 +16,7 @@ from hfcviz.cmd_inspect import described
 from hfcviz.limits import ChooseVolume
 from hfcviz.metrics import percentile_rank
 from hfcviz.planes import PLANES
+from hfcviz.resampling import percentiles, prepare
 from hfcviz.scans import Scan, Window
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.ui import state
@@ -160,7 +161,7 @@ def _prepared(bundle: Bundle, scan: Scan) -> state.ChosenScan:
     kept = st.session_state.get("prepared")
     key = (id(scan) if sliced is None else (id(whole), *sliced), window, shape)
     if kept is None or kept[0] != key:
-        kept = (key, state.ChosenScan(scan.name, scans.prepare(scan, shape, window), None, scan, window), whole)
+        kept = (key, state.ChosenScan(scan.name, prepare(scan, shape, window), None, scan, window), whole)
         st.session_state.prepared = kept
     chosen: state.ChosenScan = kept[1]
     return chosen
@@ -168,7 +169,7 @@ def _prepared(bundle: Bundle, scan: Scan) -> state.ChosenScan:
 
 def _window(scan: Scan) -> Window | None:
     """Which values become the network's 0 and 1; None where the file, or its percentiles, decide."""
-    standard = scan.window or scans.percentiles(scan.image)
+    standard = scan.window or percentiles(scan.image)
     options = offered(scan.image, standard, modality=scan.modality, unit=scan.unit, header=scan.windows)
     automatic = FROM_FILE if scan.window else BY_PERCENTILES
     names = [automatic, *(name for name in list(options)[1:] if name != automatic), OWN]
