@@ -18,8 +18,8 @@ import torch
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import perform
 from hfcviz.studies.components import Components
-from hfcviz.studies.lab import Budget
 from hfcviz.studies.opening import DEFAULT, open_lab
+from hfcviz.studies.pieces import Budget
 
 LIMIT = 15 * 60
 """Seconds on two cores."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hfcviz.attacks import Attack, cross_entropy, run, runner_up
 from hfcviz.classifiers import Classifier
+from hfcviz.evidence import Evidence, gap
 from hfcviz.settings import InputError, Progress, silent
 
 State = Literal["ok", "warning", "problem"]
@@ -34,56 +33,6 @@ class Check:
     name: str
     state: State
     sentence: str
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the checks look at: x (N, C, *spatial), labels (N,) or None, and the network's answers, each made once."""
-
-    classifier: Classifier
-    x: Tensor
-    labels: np.ndarray | None
-
-    def ask(self, x: Tensor) -> Tensor:
-        """Logits as a judge gets them, without gradient."""
-        with torch.no_grad():
-            return self.classifier(x)
-
-    @cached_property
-    def logits(self) -> Tensor:
-        """(N, K)"""
-        return self.ask(self.x)
-
-    @cached_property
-    def repeat_gap(self) -> float:
-        """How much the logits differ when the same images are asked again."""
-        return _gap(self.logits, self.ask(self.x))
-
-    @cached_property
-    def targets(self) -> Tensor:
-        """(N,) the class that an attack would aim at: the second most likely."""
-        return torch.from_numpy(runner_up(self.logits.numpy()))
-
-    @cached_property
-    def gradient(self) -> Tensor | None:
-        """Gradient of the attack's loss at each image, shape of x; None where the network is cut off from its input."""
-        moved = self.x.clone().requires_grad_()
-        loss = cross_entropy(self.classifier(moved), self.targets).sum()
-        return torch.autograd.grad(loss, moved, allow_unused=True)[0] if loss.requires_grad else None
-
-    @cached_property
-    def standing_still(self) -> tuple[Tensor, Tensor]:
-        """What an attack with eps 0 gives: its image, shape of x, and the logits it saw on its way, (N, K)."""
-        seen: list[Tensor] = []
-        images = run(
-            Attack(eps=0, steps=1),
-            self.classifier,
-            self.x,
-            self.targets,
-            batch_size=len(self.x),
-            observe=lambda rows, step, delta, logits, layers, terms: seen.append(logits.detach()),
-        )
-        return images, seen[0]
 
 
 def preflight(
@@ -157,7 +106,7 @@ def repeatable(e: Evidence) -> Answer:
     few = e.x[:4]
     # The negatives make sure that there are neighbours, and strange ones, even when there is only one image.
     among = e.ask(torch.cat([few, 1 - few]))[: len(few)]
-    company = _gap(torch.cat([e.ask(one[None]) for one in few]), among)
+    company = gap(torch.cat([e.ask(one[None]) for one in few]), among)
     training = [module for module in e.classifier.net.modules() if module.training]
     way_out = "put it into evaluation mode and fix its dropout and batch statistics."
     if e.repeat_gap > SAME:
@@ -246,10 +195,10 @@ def eps_zero(e: Evidence) -> Answer | None:
         return "problem", (
             f"An attack with eps 0 must give the image back, but {changed} of {len(e.x)} differ: trust no attack, and report it."
         )
-    gap = _gap(e.logits, seen)
-    if gap > SAME >= e.repeat_gap:  # outputs that differ anyway are the business of another check
+    apart = gap(e.logits, seen)
+    if apart > SAME >= e.repeat_gap:  # outputs that differ anyway are the business of another check
         return "problem", (
-            f"An attack with eps 0 must see the outputs of the clean image, but they differ by {gap:.2g}: "
+            f"An attack with eps 0 must see the outputs of the clean image, but they differ by {apart:.2g}: "
             "let the network do the same with and without gradient."
         )
     return "ok", "An attack with eps 0 changes neither images nor outputs."
@@ -269,8 +218,3 @@ CHECKS: dict[str, Callable[[Evidence], Answer | None]] = {
 
 FIRST = ("value range", "finite outputs")
 """A problem here makes the checks that follow meaningless."""
-
-
-def _gap(one: Tensor, other: Tensor) -> float:
-    """Largest difference of two sets of logits, relative to 1 + their size."""
-    return float(((one - other).abs() / (1 + one.abs())).max())

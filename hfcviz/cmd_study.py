@@ -32,8 +32,8 @@ def declare(command: argparse.ArgumentParser) -> None:
 
 
 def _declare_one(command: argparse.ArgumentParser, name: str, study: Study) -> None:
-    from hfcviz.studies.lab import Budget
     from hfcviz.studies.opening import DEFAULT
+    from hfcviz.studies.pieces import Budget
     from hfcviz.studies.reports import flag_of
 
     where: dict[str, Any] = {"metavar": "NAME_OR_PATH"}
@@ -67,8 +67,8 @@ def perform(arguments: argparse.Namespace) -> None:
     """Carry out a study, and write its findings, table and figure; without a name, say which there are."""
     from hfcviz.studies.catalogue import STUDIES
     from hfcviz.studies.catalogue import perform as carry_out
-    from hfcviz.studies.lab import Budget
     from hfcviz.studies.opening import bundle_of, open_lab, usual_dataset, usual_eps
+    from hfcviz.studies.pieces import Budget
     from hfcviz.studies.reports import flag_of
 
     if arguments.study is None or arguments.list:

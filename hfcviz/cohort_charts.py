@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from hfcviz.palette import CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, drawn, dressed, in_cell, panels, set_axes
+from hfcviz.palette import CLASS_SYMBOLS, COLOURS, DIM, INK, SYMBOLS, drawn, in_cell, panels, set_axes
 
 
 def roc_grid(
@@ -233,37 +233,3 @@ def cohort_scatter(
         "yaxis": bare | {"title": {"text": axes[1]}},
     }
     return drawn(traces, 460, **layout, dragmode="lasso")
-
-
-def auc_dots(
-    aucs: Mapping[str, Mapping[str, tuple[float, float, float]]], labels: Mapping[str, str], title: str = "AUC"
-) -> go.Figure:
-    """AUC with its interval, a line for each detector: {detector: {role: (auc, low, high)}}. Left of 0.5 a detector is inverted."""
-    figure, names = go.Figure(), list(aucs)
-    figure.add_vrect(x0=0, x1=0.5, fillcolor=COLOURS["clean"], opacity=0.07, line_width=0)
-    figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
-    for what, x in (("inverted", 0.25), ("works", 0.75)):
-        figure.add_annotation(text=what, x=x, y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12})
-    for role in next(iter(aucs.values())):
-        auc, low, high = np.array([aucs[name][role] for name in names]).T
-        figure.add_trace(
-            go.Scatter(
-                x=auc,
-                y=names,
-                mode="markers",
-                name=labels[role],
-                error_x={"type": "data", "array": high - auc, "arrayminus": auc - low, "thickness": 2, "width": 0},
-                customdata=np.stack([low, high], 1),
-                hovertemplate=f"{labels[role]}, %{{y}}<br>AUC %{{x:.3f}}"
-                "<br>95 % interval %{customdata[0]:.3f} to %{customdata[1]:.3f}<extra></extra>",
-                marker={
-                    "symbol": SYMBOLS[role],
-                    "color": COLOURS[role],
-                    "size": 13,
-                    "line": {"width": 1, "color": "white"},
-                },
-            )
-        )
-    figure.update_xaxes(title=title, range=[-0.02, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], zeroline=False)
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    return dressed(figure, 330, legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0})

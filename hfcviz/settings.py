@@ -98,18 +98,19 @@ class Option:
                 raise InputError(f"{where} must be {rule}; got {value}.")
             limits = [end for end in (least, most) if end is not None]
             shown = [end / self.unit for end in limits]
-            entered = (
-                f"{_shortest(number / self.unit, shown)}{self.unit_name}, of {' to '.join(f'{end:g}' for end in shown)}"
-            )
-            raise InputError(f"{where} must be {rule}; got {_shortest(number, limits)} ({entered}).")
+            entered = _shortest(number / self.unit, shown).removesuffix(".0") + self.unit_name
+            span = " to ".join(f"{end:g}" for end in shown)
+            raise InputError(f"{where} must be {rule}; got {_shortest(value, limits)} ({entered}, of {span}).")
         if self.kind is float:
             return number
         return int(value) if isinstance(value, int) else int(number)  # a float would round a long seed
 
 
-def _shortest(number: float, limits: list[float]) -> str:
-    """With as few digits as tell a converted value from the limits that it breaks, four at least."""
-    written = (f"{number:.{digits}g}" for digits in range(4, 18))
+def _shortest(value: Any, limits: list[float]) -> str:
+    """As it is, unless it has been converted: then with as few digits as tell it from the limits that it breaks, four at least."""
+    if len(str(value)) < 8:
+        return str(value)
+    written = (f"{float(value):.{digits}g}" for digits in range(4, 18))
     return next(text for text in written if float(text) not in limits)
 
 

@@ -196,7 +196,7 @@ def _dots(material: Material, attack: str) -> go.Figure:
         if row["attack"] == attack:
             role = "attack" if row["penalty"] == "none" else "hidden"
             aucs.setdefault(row["detector"], {})[role] = row["auc"], row["auc_low"], row["auc_high"]
-    return cohort_charts.auc_dots(aucs, _labels(attack), "AUC, 95 % interval")
+    return charts.auc_dots(aucs, _labels(attack), "AUC, 95 % interval")
 
 
 def _labels(attack: str) -> dict[str, str]:

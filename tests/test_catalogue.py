@@ -21,8 +21,9 @@ from hfcviz.studies.catalogue import STUDIES, perform
 from hfcviz.studies.components import WORDS
 from hfcviz.studies.defences import DEFENCES, SQUEEZED
 from hfcviz.studies.defender import WORST
-from hfcviz.studies.lab import Budget, Lab
-from hfcviz.studies.ood import CHANGES
+from hfcviz.studies.foreign import CHANGES
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 from hfcviz.studies.reports import columns_of, lines
 
 PUBLISHED = [(name, study) for name in BUNDLES for study in STUDIES if catalogue.published(BUNDLES[name], study)]

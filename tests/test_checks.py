@@ -10,7 +10,7 @@ import torch
 from networks import images, linear, tiny_cnn
 from torch import Tensor, nn
 
-from hfcviz import checks
+from hfcviz import evidence
 from hfcviz.attacks import run
 from hfcviz.checks import CHECKS, preflight
 from hfcviz.classifiers import Classifier
@@ -195,7 +195,7 @@ def test_an_attack_that_moves_at_eps_0_is_a_problem(monkeypatch):
     def drifting(attack, classifier, x, target, **rest):
         return run(attack, classifier, x, target, **rest) + 1e-6
 
-    monkeypatch.setattr(checks, "run", drifting)
+    monkeypatch.setattr(evidence, "run", drifting)
     assert complaints(preflight(sound(), X, LABELS)) == {"eps 0": "problem"}
 
 

@@ -13,7 +13,7 @@ from hfcviz.settings import InputError
 FIGURE = {"data": [{"type": "scatter", "x": [0, 1], "y": [0, 1]}], "layout": {"title": {"text": "a line"}}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser():
     """The Chromium of this machine. Without one such tests skip, but never under CI=true."""
     if chromium.find() is None:
@@ -78,6 +78,7 @@ def test_one_browser_draws_for_all_threads_and_a_dead_one_is_replaced(browser):
 
 
 def test_a_browser_that_fails_to_start_is_a_sentence_and_the_next_image_tries_again(monkeypatch, tmp_path, browser):
+    browser.close()
     good = chromium.find()
     stub = tmp_path / "chromium"
     stub.write_text('#!/bin/sh\n[ "$1" = --version ]\n')  # runs, but is no browser

@@ -16,8 +16,9 @@ from nibabel.testing import data_path
 
 from benchmarks.reading import write_series
 from hfcviz.__main__ import main
-from tests.conftest import ROOT
 from tests.samples import SERIES, VALID
+
+ROOT = Path(__file__).resolve().parent.parent
 
 KEYS = """
     file format kind shape channels spacing_mm orientation stored_orientation value_range unit window modality notices

@@ -17,7 +17,8 @@ from hfcviz.penalties import HFC
 from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies import lab as module
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 
 BUDGET = Budget(scans=1000, eps=ATTACK.eps, steps=ATTACK.steps)
 """All scans that are classified correctly, as in the cohort of `case`."""

@@ -30,8 +30,9 @@ from hfcviz.limits import inflated
 from hfcviz.readers import SINGLE, read, read_all
 from hfcviz.scans import Scan
 from hfcviz.settings import InputError
-from tests.conftest import ROOT
 from tests.samples import COLOUR, RAMP, SERIES, STORED, VALID, dicom, encode, nrrd_file, packaged, saved, volume, zipped
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def refusal(data: bytes | Path, name: str | None = None) -> str:

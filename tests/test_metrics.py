@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from hfcviz.metrics import bootstrap_interval, percentile_rank, roc, share_interval, two_sided
+from hfcviz import metrics
+from hfcviz.metrics import bootstrap_interval, percentile_rank, roc, separation, share_interval, two_sided
 from hfcviz.settings import InputError
 
 scores = st.lists(st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6), min_size=1, max_size=30).map(np.array)
@@ -112,6 +113,19 @@ def test_intervals_cover_the_true_area_about_as_often_as_they_say() -> None:
         )
         hits += low <= 0.7602 <= high
     assert 85 <= hits <= 99
+
+
+@pytest.mark.parametrize("digits", [0, 1, 15])
+def test_resamplings_counted_together_are_those_of_one_after_the_other(digits: int, monkeypatch) -> None:
+    rng = np.random.default_rng(digits)
+    negatives, positives = rng.normal(size=40).round(digits), rng.normal(1, size=25).round(digits)
+    auc = bootstrap_interval(lambda n, p: roc(n, p).auc, negatives, positives)
+    tpr = bootstrap_interval(lambda n, p: roc(n, p).tpr_at(0.1), negatives, positives)
+    found = separation(negatives, positives)
+    assert (found["auc_low"], found["auc_high"]) == pytest.approx(auc, abs=1e-12)
+    assert (found["tpr90_low"], found["tpr90_high"]) == tpr
+    monkeypatch.setattr(metrics, "BLOCK", 100)
+    assert separation(negatives, positives) == found, "in few blocks or many"
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 30), (30, 30), (1, 2), (113, 200)])

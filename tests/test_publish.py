@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from test_chromium import browser  # noqa: F401
 
+from hfcviz import chromium
 from hfcviz.charts import trace_lines
 from hfcviz.palette import COLOURS
 from hfcviz.paper import Page, for_paper
@@ -86,6 +87,7 @@ def test_pixels_do_not_depend_on_the_look_of_the_screen():
 
 
 def test_html_needs_no_browser_here_and_no_network_there(monkeypatch, tmp_path):
+    chromium.close()  # one that another test has left warm would serve
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
     text = render(figure(), Page("HTML"), ALT).decode()
     outside = re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)

@@ -18,7 +18,7 @@ from hfcviz.palette import COLOURS
 from hfcviz.settings import InputError
 from hfcviz.studies import catalogue, stress
 from hfcviz.studies.findings import Findings
-from hfcviz.studies.lab import Budget
+from hfcviz.studies.pieces import Budget
 from hfcviz.ui import study_form, study_views
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,8 @@ from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies import adaptive
 from hfcviz.studies.adaptive import Adaptive
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 from hfcviz.studies.rivals import RIVALS
 
 BUDGET = Budget(scans=40, eps=12 / 255, steps=5)

@@ -16,7 +16,8 @@ from hfcviz.store import Store
 from hfcviz.studies import components
 from hfcviz.studies.components import Components
 from hfcviz.studies.judging import numbers
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 
 FEW = Components(components=("2",), weights=("0",), layers=("deep half",), steps=("3",), eps=("4",))
 BUDGET = Budget(scans=40, eps=12 / 255, steps=6)

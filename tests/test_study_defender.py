@@ -25,7 +25,8 @@ from hfcviz.studies.attackers import ATTACKERS, Typical
 from hfcviz.studies.catalogue import STUDIES, perform
 from hfcviz.studies.defences import DEFENCES, above, off_centre, pictures, scores, seen, widened
 from hfcviz.studies.defender import HELD_OUT, WORST, Defender, check, draw
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 from hfcviz.studies.squeezing import SQUEEZES, blurred, distances, fewer_levels, median
 
 BUDGET = Budget(scans=40, eps=12 / 255, steps=3)

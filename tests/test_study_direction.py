@@ -20,8 +20,10 @@ from hfcviz.jobs import Cancelled
 from hfcviz.settings import InputError, silent
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import STUDIES, perform
-from hfcviz.studies.direction import Direction, cosines, draw, loss_gradient, path
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.direction import Direction, draw, path
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
+from hfcviz.studies.pulls import cosines, loss_gradient
 
 BUDGET = Budget(scans=24, eps=12 / 255, steps=5, seed=3)
 

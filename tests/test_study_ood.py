@@ -22,8 +22,10 @@ from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import perform
 from hfcviz.studies.findings import Findings
-from hfcviz.studies.lab import Budget, Lab
-from hfcviz.studies.ood import CHANGES, Ood, body_of, changed, draw, moved, place_of, scores_of
+from hfcviz.studies.foreign import CHANGES, body_of, moved, place_of
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.ood import Ood, changed, draw, scores_of
+from hfcviz.studies.pieces import Budget
 
 BUDGET = Budget(scans=30, eps=8 / 255, steps=1)
 

@@ -19,7 +19,8 @@ from hfcviz.reference import noisy
 from hfcviz.settings import InputError
 from hfcviz.store import Store
 from hfcviz.studies.catalogue import perform
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 from hfcviz.studies.stress import FLOOR, Drive, Stress, draw
 
 BUDGET = Budget(scans=24, eps=30 / 255, steps=8, seed=2)

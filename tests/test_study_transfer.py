@@ -23,8 +23,10 @@ from hfcviz.store import Store
 from hfcviz.studies import transfer
 from hfcviz.studies.catalogue import perform
 from hfcviz.studies.findings import Findings, Row
-from hfcviz.studies.lab import Budget, Lab
-from hfcviz.studies.transfer import Transfer, brought_over, draw
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pairs import brought_over
+from hfcviz.studies.pieces import Budget
+from hfcviz.studies.transfer import Transfer, draw
 
 BUDGET = Budget(scans=40, eps=40 / 255, steps=4)
 HALF = 8

@@ -9,7 +9,8 @@ from hfcviz.datasets import load_dataset
 from hfcviz.models import MODELS, load_model
 from hfcviz.settings import InputError, Progress, silent
 from hfcviz.store import Store
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
+from hfcviz.studies.pieces import Budget
 
 DEFAULT = "brain2d-resnet18"
 """The model that is studied where nobody names one."""

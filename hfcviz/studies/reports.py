@@ -11,7 +11,7 @@ from typing import Any
 from hfcviz.settings import Option, Settings, options
 from hfcviz.studies import catalogue
 from hfcviz.studies.findings import Findings, Row
-from hfcviz.studies.lab import Budget
+from hfcviz.studies.pieces import Budget
 
 ENDS = ("_low", "_high")
 HEADS = {

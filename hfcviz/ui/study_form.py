@@ -14,8 +14,9 @@ from hfcviz.settings import InputError, Progress, Settings
 from hfcviz.store import digest
 from hfcviz.studies import catalogue
 from hfcviz.studies.findings import Findings
-from hfcviz.studies.lab import Budget, Lab
+from hfcviz.studies.lab import Lab
 from hfcviz.studies.opening import bundle_of, open_lab, usual_eps
+from hfcviz.studies.pieces import Budget
 from hfcviz.ui import state
 from hfcviz.ui.forms import entered, in_labels, settings_form
 from hfcviz.ui.study_views import is_published, no_images

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pypdfium2
-from test_browser import WAIT, context, idle, page  # noqa: F401
 
+from browser.driving import WAIT, idle
 from hfcviz.bundle import open_bundle
 from hfcviz.film import make_film
 from hfcviz.film_figures import film_figure
@@ -23,13 +23,13 @@ POINTS = """key => document.querySelector(`.st-key-chart-${key} .js-plotly-plot`
     .filter(trace => trace.type === 'scatter').map(trace => [trace.name, trace.x.length])"""
 
 
-def download(page, label: str) -> Path:  # noqa: F811
+def download(page, label: str) -> Path:
     with page.expect_download(timeout=WAIT) as found:
         page.get_by_role("button", name=label).click()
     return Path(found.value.path())
 
 
-def test_a_figure_is_exported_as_pdf_svg_and_csv_and_shows_the_figures_data(page):  # noqa: F811
+def test_a_figure_is_exported_as_pdf_svg_and_csv_and_shows_the_figures_data(page):
     page.locator(".st-key-export-detectors button").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("85 x ").wait_for(timeout=WAIT)
@@ -55,12 +55,11 @@ def test_a_figure_is_exported_as_pdf_svg_and_csv_and_shows_the_figures_data(page
     idle(page)
 
 
-def test_a_film_plays_in_the_html_that_is_taken_away(chromium, tmp_path):
+def test_a_film_plays_in_the_html_that_is_taken_away(people, tmp_path):
     bundle = open_bundle()
     figure = film_figure(make_film(bundle.first, bundle.reference, bundle.about["class_names"], "layer4.1"))
     (tmp_path / "film.html").write_bytes(render(figure, Page("HTML"), "Both attacks"))
-    page, complaints = chromium.new_page(), []  # noqa: F811
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page = people[0]
     page.goto((tmp_path / "film.html").as_uri())
     steps = page.locator(".textpoint").get_by_text("step 0")
     steps.first.wait_for(timeout=WAIT)
@@ -70,5 +69,3 @@ def test_a_film_plays_in_the_html_that_is_taken_away(chromium, tmp_path):
     page.locator(".textpoint").get_by_text("step 40").first.wait_for(timeout=WAIT)
     page.locator(".slider-rail-touch-rect").click(position={"x": 2, "y": 5})
     steps.first.wait_for(timeout=WAIT)
-    page.close()
-    assert not complaints

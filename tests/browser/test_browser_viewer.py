@@ -10,12 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
-from test_browser import drawn_once
 
 from benchmarks.scrolling import CLOCK, example, served
+from browser.driving import WAIT, drawn_once
 from hfcviz import plane_figures
-
-WAIT = 60_000
 
 
 @pytest.fixture(scope="module")

@@ -3,56 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from browser.driving import WAIT, drawn_by, drawn_once, fill, idle, shown
 from hfcviz.bundle import open_bundle
-
-WAIT = 60_000
-
-
-@pytest.fixture(scope="module")
-def context(chromium) -> Iterator:
-    """One cache for all pages: a browser that knows the app's scripts opens it in half the time."""
-    found = chromium.new_context(viewport={"width": 1440, "height": 1100})
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def page(context, app_server) -> Iterator:
-    """A fresh page on the Explore page; the test fails if the console reports an error or the page shows one."""
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(app_server)
-    page.wait_for_selector(".js-plotly-plot", timeout=WAIT)
-    idle(page)
-    yield page
-    assert page.locator("[data-testid=stException]").count() == 0
-    page.close()
-    assert not complaints
-
-
-def idle(page) -> None:
-    """Wait until the page has stopped running."""
-    page.wait_for_function("document.querySelector('[data-test-script-state=running]') === null", timeout=WAIT)
-    page.wait_for_timeout(400)
-
-
-def fill(page, label: str, value: str) -> None:
-    box = page.get_by_label(label, exact=True)
-    box.fill(value)
-    box.press("Enter")
-    idle(page)
-
-
-def shown(page) -> str:
-    return page.locator("[data-testid=stMarkdownContainer]", has_text="detectors").first.inner_text()
 
 
 def scatter_points(page) -> int:
@@ -218,37 +174,6 @@ def test_a_lasso_on_the_cohort_marks_the_same_scans_in_every_figure(page):
     name = last.inner_text()
     last.click()
     page.locator("[data-testid=stSidebar]").get_by_text(name).wait_for(timeout=WAIT)
-
-
-DRAWINGS = """() => {
-  window.drawings = {};
-  Object.defineProperty(HTMLElement.prototype, "emit", {configurable: true, set(emit) {
-    // Plotly gives this to a figure when it first draws it, and tells of each drawing.
-    Object.defineProperty(this, "emit", {value: emit, writable: true, configurable: true});
-    this.on("plotly_beforeplot", () => {
-      const name = this.closest("[class*=st-key-]").className.match(/st-key-(?:chart-)?([a-z-]+[a-z])/)[1];
-      window.drawings[name] = (window.drawings[name] || 0) + 1;
-    });
-  }});
-}"""
-
-
-def drawn_by(page, act) -> dict[str, int]:
-    """How often the browser draws each figure after an action."""
-    page.evaluate(DRAWINGS)
-    act()
-    idle(page)
-    page.wait_for_timeout(600)
-    return page.evaluate("window.drawings")
-
-
-def drawn_once(page, figures: dict[str, int], act, back) -> None:
-    """In one of three tries: now and then a width comes late, and a figure is drawn once more for it."""
-    found = [drawn_by(page, act)]
-    while found[-1] != figures and len(found) < 3:
-        drawn_by(page, back)
-        found.append(drawn_by(page, act))
-    assert found[-1] == figures, f"{found} in three tries"
 
 
 def test_the_browser_draws_each_figure_that_has_to_be_quick_once(page):

@@ -3,64 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from test_browser import WAIT, fill, idle, shown
 
-from hfcviz.tour import TOUR
-
-TITLES = {
-    "Explore": "How an adversarial",
-    "Tour": TOUR[0].title.partition("{")[0],
-    "Cohort": "Who notices",
-    "Studies": "The paper's claims",
-    "Data & model": "Data & model",
-    "Glossary": "Glossary",
-}
-"""How each page is called, and how its heading begins."""
-
-
-@pytest.fixture(scope="module")
-def browsers(chromium) -> Iterator[list]:
-    """Two people: contexts that share nothing."""
-    found = [chromium.new_context(viewport={"width": 1440, "height": 1000}) for _ in range(2)]
-    yield found
-    for context in found:
-        context.close()
-
-
-@pytest.fixture
-def people(browsers, app_server) -> Iterator[list]:
-    """A page of each, not yet on the app; the test fails if a console reports an error."""
-    complaints: list[str] = []
-    found = [context.new_page() for context in browsers]
-    for page in found:
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield found
-    for page in found:
-        page.close()
-    assert not complaints
-
-
-def opened(page, address: str):
-    page.goto(address)
-    page.wait_for_selector(".js-plotly-plot", timeout=WAIT)
-    idle(page)
-    return page
-
-
-def turn_to(page, title: str) -> None:
-    """Open a page by its link, and wait until all of it is there."""
-    page.get_by_role("link", name=title).first.click()
-    page.get_by_role("heading", level=1, name=re.compile(f"^{re.escape(TITLES[title])}")).wait_for(timeout=WAIT)
-    idle(page)
-    page.wait_for_function(
-        "document.querySelector('[data-stale=true], [data-testid=stSkeleton]') === null", timeout=WAIT
-    )
-    page.wait_for_timeout(300)  # what was dimmed comes back gradually
+from browser.driving import TITLES, VIEWPORT, WAIT, fill, idle, opened, shown, turn_to
 
 
 def run(page) -> None:
@@ -187,7 +133,7 @@ def test_nothing_jumps_while_keys_run_an_attack_and_stop_it(people, app_server):
     assert set(page.evaluate("window.tops")) == {before[0]}, "on the way in"
     page.evaluate(WATCH)
     fill(page, "Steps", "900")
-    assert page.get_by_text("The controls have changed since").count() == 1
+    page.get_by_text("The controls have changed since").wait_for(timeout=WAIT)
     assert places(page) == before, "stale"
     run(page)
     page.get_by_text(re.compile(r"about \d+ s left")).wait_for(timeout=WAIT)
@@ -223,49 +169,57 @@ FIGURE_TEXT = """() => [...document.querySelectorAll('.js-plotly-plot :is(text, 
     .map(one => [one.textContent, getComputedStyle(one).fill])"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_has_the_contrast_of_wcag_aa(people, app_server, scheme):
-    page = people[0]
+def too_weak(page, scheme: str) -> tuple[list, int]:
+    """Words with less contrast than WCAG AA asks for, and how many have been looked at."""
     page.emulate_media(color_scheme=scheme)
-    opened(page, app_server)
+    page.wait_for_function(
+        "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme", arg=scheme
+    )
+    page.wait_for_timeout(300)  # colours change gradually
     ground = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert (luminance(ground) < 0.1) is (scheme == "dark")
-    weak, counted = [], 0
+    found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response
+    in_figures = page.evaluate(FIGURE_TEXT)
+    weak = [
+        (scheme, node["html"][:200], node["any"][0]["message"])
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+    weak += [(scheme, text, fill) for text, fill in in_figures if contrast(fill, ground) < 4.5]
+    return weak, sum(len(rule["nodes"]) for rule in found["passes"]) + len(in_figures)
+
+
+def overhang(page, width: int) -> list[int]:
+    """Pixels by which page and main part are wider than a screen of this width."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(250)
+    return page.evaluate(
+        """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+            .map(one => one.scrollWidth - one.clientWidth)"""
+    )
+
+
+def test_every_page_can_be_read_in_light_and_dark_and_needs_no_scrolling_sideways(people, app_server):
+    page = people[0]
+    page.emulate_media(color_scheme="dark")
+    opened(page, app_server)
+    weak, counted = {}, dict.fromkeys(("dark", "light"), 0)
     for title in TITLES:
+        page.set_viewport_size(VIEWPORT)
         turn_to(page, title)
         if title == "Explore":  # its titles in the colours of the versions
             page.get_by_text("Blink", exact=True).click()
             page.locator(".st-key-chart-planes .annotation-text").first.wait_for(timeout=WAIT)
             idle(page)
-        found = Axe().run(page, options={"runOnly": ["color-contrast"]}).response
-        counted += sum(len(rule["nodes"]) for rule in found["passes"])
-        weak += [
-            (title, node["html"][:200], node["any"][0]["message"])
-            for rule in found["violations"]
-            for node in rule["nodes"]
-        ]
-        in_figures = page.evaluate(FIGURE_TEXT)
-        counted += len(in_figures)
-        weak += [(title, text, fill) for text, fill in in_figures if contrast(fill, ground) < 4.5]
-    assert counted > 150
-    assert not weak
-
-
-def test_a_narrow_screen_shows_everything_without_scrolling_sideways(people, app_server):
-    page = opened(people[0], app_server)
-    for title in TITLES:
-        page.set_viewport_size({"width": 1440, "height": 1000})
-        turn_to(page, title)
+        for scheme in counted:
+            weak[title, scheme], count = too_weak(page, scheme)
+            counted[scheme] += count
         for width in (1280, 820):
-            page.set_viewport_size({"width": width, "height": 1000})
-            page.wait_for_timeout(500)
-            wide = page.evaluate(
-                """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
-                    .map(one => one.scrollWidth - one.clientWidth)"""
-            )
-            assert wide == [0, 0], f"{title} at {width}"
+            assert overhang(page, width) == [0, 0], f"{title} at {width}"
             if title == "Explore":
                 box = page.get_by_role("button", name="Run").bounding_box()
                 assert 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 1000
                 for name in list(TITLES)[: 4 if width == 820 else 6]:
                     assert page.get_by_role("link", name=name, exact=True).is_visible(), f"{name} at {width}"
+    assert min(counted.values()) > 150
+    assert not any(weak.values()), weak
