@@ -116,6 +116,16 @@ def test_every_picture_has_its_own_name_above_and_its_own_line_below():
         assert notes == {1.0: f"<b>{LABELS[role]}</b>", 0.0: captions[role]}
 
 
+def test_letters_stand_at_the_edges_of_every_picture_in_the_order_top_right_bottom_left():
+    figure = scan_panels(pictures(), LABELS, dict.fromkeys(ROLES, ""), ("A", "L", "P", "R"))
+    at = {(1, 0.5): "L", (0, 0.5): "R", (0.5, 1): "A", (0.5, 0): "P"}
+    for number in ("", 2, 3, 4):
+        own = [one for one in figure.layout.annotations if one.xref == f"x{number} domain" and len(one.text) == 1]
+        assert {(one.x, one.y): one.text for one in own} == at
+        assert {one.yref for one in own} == {f"y{number} domain"}
+        assert {(one.xanchor, one.yanchor) for one in own if one.x == 1} == {("right", "middle")}, "within the picture"
+
+
 def test_colour_pictures_are_shown_in_colour():
     images = pictures(3)
     figure = scan_panels(images, LABELS, dict.fromkeys(ROLES, ""))
