@@ -169,6 +169,18 @@ FIGURE_TEXT = """() => [...document.querySelectorAll('.js-plotly-plot :is(text, 
     .map(one => [one.textContent, getComputedStyle(one).fill])"""
 
 
+# In how many frames the figure that blinks stands beside those whose place it takes.
+TOGETHER = """() => {
+    window.together = 0;
+    const there = key => document.querySelector(`.st-key-${key}`)?.offsetHeight > 0;
+    const look = () => {
+        if ((there('planes_box') && there('side_images')) || (there('wide_images') && there('planes_export'))) window.together += 1;
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+}"""
+
+
 def too_weak(page, scheme: str) -> tuple[list, int]:
     """Words with less contrast than WCAG AA asks for, and how many have been looked at."""
     page.emulate_media(color_scheme=scheme)
@@ -208,9 +220,13 @@ def test_every_page_can_be_read_in_light_and_dark_and_needs_no_scrolling_sideway
         page.set_viewport_size(VIEWPORT)
         turn_to(page, title)
         if title == "Explore":  # its titles in the colours of the versions
+            page.evaluate(TOGETHER)
             page.get_by_text("Blink", exact=True).click()
             page.locator(".st-key-chart-planes .annotation-text").first.wait_for(timeout=WAIT)
             idle(page)
+            assert page.evaluate("window.together") == 0, (
+                "the figure that blinks takes the place of the others in one step"
+            )
         for scheme in counted:
             weak[title, scheme], count = too_weak(page, scheme)
             counted[scheme] += count
