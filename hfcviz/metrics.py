@@ -12,7 +12,7 @@ import numpy as np
 from hfcviz.settings import InputError
 
 BLOCK = 2**21
-"""Counts that are held at a time: a few times 16 MB."""
+"""Draws that are held at a time: a few times 16 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def _resampled(negatives: np.ndarray, positives: np.ndarray, fpr: float) -> tupl
     values, place = np.unique(np.concatenate([negatives, positives]), return_inverse=True)
     groups = place[: len(negatives)], place[len(negatives) :]
     auc, tpr = np.empty(n), np.empty(n)
-    size = max(1, BLOCK // len(values))
+    size = max(1, BLOCK // len(place))
     for start in range(0, n, size):
         rows = range(start, min(start + size, n))
         drawn = [[group[rng.integers(len(group), size=len(group))] for group in groups] for _ in rows]

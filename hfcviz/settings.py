@@ -107,11 +107,15 @@ class Option:
 
 
 def _shortest(value: Any, limits: list[float]) -> str:
-    """As it is, unless it has been converted: then with as few digits as tell it from the limits that it breaks, four at least."""
+    """As it is, unless it is long, as a converted one is: then with as few digits, four at least, as still break the same limits."""
     if len(str(value)) < 8:
         return str(value)
-    written = (f"{float(value):.{digits}g}" for digits in range(4, 18))
-    return next(text for text in written if float(text) not in limits)
+    number = float(value)
+    sides = [(number < end, number > end) for end in limits]
+    written = (f"{number:.{digits}g}" for digits in range(4, 17))
+    return next(
+        (text for text in written if [(float(text) < end, float(text) > end) for end in limits] == sides), str(value)
+    )
 
 
 def setting(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -32,12 +34,15 @@ settings.load_profile("shared machine")
 
 @pytest.fixture(autouse=True)
 def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pages do not wait for a browser that is not there, and a job that a test has left behind takes no time of the next one."""
+    """Pages do not wait for a browser that is not there, and jobs that a test has left behind take no time of the next one."""
     from hfcviz import jobs  # not above: what it loads reads the number of threads
     from hfcviz.ui import run
 
     monkeypatch.setattr(run, "LEAD", 0)
     yield
+    with suppress(queue.Empty):
+        while True:
+            jobs._queue.get_nowait()[0].cancel()
     if (job := jobs._current) is not None:
         job.cancel()
 

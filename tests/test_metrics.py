@@ -128,6 +128,15 @@ def test_resamplings_counted_together_are_those_of_one_after_the_other(digits: i
     assert separation(negatives, positives) == found, "in few blocks or many"
 
 
+def test_resamplings_take_no_more_memory_where_scores_are_equal(monkeypatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK", 10_000)
+    shapes = []
+    counts = metrics._counts
+    monkeypatch.setattr(metrics, "_counts", lambda places, count: shapes.append(places.shape) or counts(places, count))
+    separation(np.zeros(700), np.ones(300))
+    assert len(shapes) == 200 and max(rows * drawn for rows, drawn in shapes) <= 10_000
+
+
 @pytest.mark.parametrize(("hits", "n"), [(0, 30), (30, 30), (1, 2), (113, 200)])
 def test_the_interval_of_a_share_holds_the_shares_within_z_standard_errors_of_it(hits: int, n: int) -> None:
     """At both ends p, and at no share between, |hits / n - p| is z of p's own standard error: how Wilson defines it."""

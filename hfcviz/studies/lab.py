@@ -7,6 +7,7 @@ study goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from hfcviz.store import Arrays, digest
 from hfcviz.studies.pieces import Chosen, PenaltySettings, Pieces, Version
 
 
+@dataclass(frozen=True, eq=False)
 class Lab(Pieces):
     """What a study works with. Pieces are made when they are first asked for."""
 

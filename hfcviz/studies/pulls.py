@@ -40,8 +40,8 @@ def cosines(
     target: Tensor,
     term: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Of features (S, N, C) over the steps: {name in MEASURED: (S, N) cosines}, NaN where a vector has no length, and (S, N)
-    bool, the head sees the target.
+    """Of features (S, N, C) over the steps: {"gradient", "with_term" or "displacement": (S, N) cosines}, NaN where a vector has no
+    length, and (S, N) bool, the head sees the target.
 
     term: gives the gradient (N, C) of a penalty on the feature from feature and target; without it there is no "with_term".
     """

@@ -99,13 +99,15 @@ def strip() -> None:
     stand above it, and of one height, so that the tables stay where they are.
     """
     message = st.session_state.cohort_job_message
-    with st.container(key="strip_cohort"):
+    with st.container(key="strip_cohort", gap=None):
         if st.session_state.cohort_job is not None:
-            watch(st.session_state.cohort_job, "cohort_job")
-            if awaited():
+            above = st.container()
+            if awaited():  # before the bar, after which the page waits a moment
                 st.caption(
                     "The address of this page names this cohort. Its table and figures appear here; the published runs after a Stop."
                 )
+            with above:
+                watch(st.session_state.cohort_job, "cohort_job")
         elif message is not None:
             (st.error if message[0] == "error" else st.info)(message[1])
         elif st.session_state.cohort is not None and links.evaluated() is not None:

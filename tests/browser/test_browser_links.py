@@ -21,6 +21,18 @@ def figures(page) -> list:
     )
 
 
+# At each frame, the height of what tells of the cohort.
+HEIGHTS = """() => {
+    window.heights = [];
+    const look = () => {
+        const strip = document.querySelector('.st-key-strip_cohort');
+        if (strip) window.heights.push(strip.offsetHeight);
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+}"""
+
+
 def test_a_link_opens_the_same_view_in_another_browser(people, app_server):
     one, other = people
     opened(one, f"{app_server}/?chosen=0-9")
@@ -44,10 +56,14 @@ def test_a_link_opens_the_same_view_in_another_browser(people, app_server):
     one.get_by_text(re.compile(r"^FGSM at 8/255 on 24 scans: .*about \d+ s left")).wait_for(timeout=WAIT)
     assert one.url.partition("?")[2] == "live=FGSM&live.scans=24"
     assert one.locator(".st-key-cohort-limit input").input_value() == "24", "the form says what is evaluated"
+    one.evaluate(HEIGHTS)
+    one.keyboard.press("r")  # Streamlit's own: the page is drawn again
+    idle(one)
     one.keyboard.press("Escape")
     one.get_by_text("Stopped: FGSM").wait_for(timeout=WAIT)
     idle(one)
     assert "?" not in one.url
+    assert len(set(one.evaluate("window.heights"))) == 1, "its place keeps its height"
 
 
 def test_a_link_opens_a_volume_at_the_same_slices(people, app_server):
@@ -185,7 +201,7 @@ def too_weak(page, scheme: str) -> tuple[list, int]:
     """Words with less contrast than WCAG AA asks for, and how many have been looked at."""
     page.emulate_media(color_scheme=scheme)
     page.wait_for_function(
-        "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme", arg=scheme
+        "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme", timeout=WAIT, arg=scheme
     )
     page.wait_for_timeout(300)  # colours change gradually
     ground = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
@@ -219,7 +235,10 @@ def test_every_page_can_be_read_in_light_and_dark_and_needs_no_scrolling_sideway
     for title in TITLES:
         page.set_viewport_size(VIEWPORT)
         turn_to(page, title)
-        if title == "Explore":  # its titles in the colours of the versions
+        if title == "Explore":  # as it opens, then with its titles in the colours of the versions
+            assert [overhang(page, width) for width in (1280, 820)] == [[0, 0], [0, 0]]
+            page.set_viewport_size(VIEWPORT)
+            idle(page)
             page.evaluate(TOGETHER)
             page.get_by_text("Blink", exact=True).click()
             page.locator(".st-key-chart-planes .annotation-text").first.wait_for(timeout=WAIT)
