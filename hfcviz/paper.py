@@ -132,13 +132,23 @@ def plain(text: str) -> str:
 
 def least_width(figure: go.Figure) -> float:
     """Pixels of layout below which panels, or words in cells, would run into each other."""
-    columns = len(_spans(figure, "x"))
+    spans = _spans(figure, "x")
+    columns = max((len(row) for row in _rows(figure).values()), default=1)
     notes = [note for note in figure.layout.annotations if note.xanchor == "center" and not note.textangle]
-    titles = [len(plain(note.text)) * (note.font.size or BASE) / BASE for note in notes]
-    titles += [len(plain(line)) * SMALL / BASE for note in notes for line in note.text.split("<br>")[1:]]
-    titles += [len(plain(axis.title.text)) for axis in figure.select_xaxes() if axis.title.text]
-    panel = max(NARROW, max(titles, default=0) * LETTER if columns > 1 else 0)
-    least = columns * panel
+    titles = [(_share(figure, note, spans), len(plain(note.text)) * (note.font.size or BASE) / BASE) for note in notes]
+    titles += [
+        (_share(figure, note, spans), len(plain(line)) * SMALL / BASE)
+        for note in notes
+        for line in note.text.split("<br>")[1:]
+    ]
+    for axis in figure.select_xaxes():
+        if axis.title.text:
+            low, high = axis.domain or (0, 1)
+            titles.append((high - low, len(plain(axis.title.text))))
+    panel = max(NARROW, max((letters for _, letters in titles), default=0) * LETTER if columns > 1 else 0)
+    # Panels of half the width count as two columns, whatever stands above or below them.
+    beside = [letters * LETTER * min(columns, int(1 / share + 1e-9)) for share, letters in titles if columns > 1]
+    least = max(columns * NARROW, *beside, 0)
     names = [note for note in figure.layout.annotations if note.textangle]
     for trace in figure.data:
         rows, wide = _extent(figure, trace)
@@ -156,7 +166,9 @@ def least_width(figure: go.Figure) -> float:
 
 
 def _height(figure: go.Figure, width: float) -> float:
-    """Pictures keep their proportions; other figures have the height of the screen, or less on a narrow sheet."""
+    """Pictures keep their proportions; other figures have the height of the screen, or less on a narrow sheet. Rows
+    of different panels, as in a film, keep theirs, for the words between them.
+    """
     margin = figure.layout.margin
     below = 8 if figure.layout.updatemenus else margin.b or 0
     beside, above = (margin.l or 0) + (margin.r or 0), (margin.t or 0) + below
@@ -170,6 +182,8 @@ def _height(figure: go.Figure, width: float) -> float:
             inner = max(inner, rows / columns * (across[1] - across[0]) * (width - beside) / (down[1] - down[0]))
     if inner:
         return round(inner + above)
+    if len({len(row) for row in _rows(figure).values()}) > 1:
+        return float(figure.layout.height or 450)
     columns, rows = len(_spans(figure, "x")), len(_spans(figure, "y"))
     names = {trace.name for trace in figure.data if trace.showlegend is not False and trace.name}
     lines = sum(len(name) * LETTER + 50 for name in names) / width
@@ -201,6 +215,24 @@ def _axis(letter: str, name: str | None) -> str:
 def _domain(figure: go.Figure, letter: str, name: str | None) -> tuple[float, float]:
     found = figure.layout[_axis(letter, name)].domain
     return tuple(found) if found else (0.0, 1.0)
+
+
+def _rows(figure: go.Figure) -> dict[tuple[float, float], set[tuple[float, float]]]:
+    """The places of panels along the width, by their place along the height."""
+    found: dict[tuple[float, float], set[tuple[float, float]]] = {}
+    for trace in figure.data:
+        low, high = _domain(figure, "y", getattr(trace, "yaxis", None))
+        across = _domain(figure, "x", getattr(trace, "xaxis", None))
+        found.setdefault((round(low, 4), round(high, 4)), set()).add((round(across[0], 4), round(across[1], 4)))
+    return found
+
+
+def _share(figure: go.Figure, note: Any, spans: set[tuple[float, float]]) -> float:
+    """Of the width, what the panel has to which a note belongs: that of its axis, or the narrowest where it stands."""
+    if str(note.xref).endswith(" domain"):
+        low, high = _domain(figure, "x", note.xref.removesuffix(" domain"))
+        return high - low
+    return min((high - low for low, high in spans if note.xref == "paper" and low <= note.x <= high), default=1.0)
 
 
 def _spans(figure: go.Figure, letter: str) -> set[tuple[float, float]]:

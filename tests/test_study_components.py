@@ -154,8 +154,13 @@ def test_the_sentence_names_the_factor_with_the_widest_range():
     rows = made_up({"K": {"1": (1.0, 0.5), "2": (0.6, 0.4)}, "weight": {"1": (1.0, 0.5), "10": (0.9, 0.1)}})
     told = components.shows(rows)
     assert "Being caught depends most on HFC's weight" in told
-    assert "catch 50% of the scans at weight 1 and 10% at weight 10 (mean TPR@90)" in told
-    assert "reaching the target depends most on K (Gaussians of a class): 100% at K 1 and 60% at K 2." in told
+    assert "catch 50.0% of the scans at weight 1 and 10.0% at weight 10 (mean TPR@90)" in told
+    assert "reaching the target depends most on K (Gaussians of a class): 100.0% at K 1 and 60.0% at K 2." in told
+    even = components.shows(
+        made_up({"steps": {"5": (1.0, 0.5), "40": (0.6, 0.1)}, "eps": {"2": (0.7, 0.6), "8": (0.9, 0.2)}})
+    )
+    assert "depends most on steps and equally on eps: 1 detectors catch 50.0% of the scans at steps 5 and" in even
+    assert "10.0% at steps 40; 60.0% at eps 2 and 20.0% at eps 8 (mean" in even
     assert "at K 2 only 60% reached it" in components.shows_not(rows)
 
 

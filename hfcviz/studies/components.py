@@ -144,12 +144,19 @@ def shows(rows: list[Row]) -> str:
     caught, reached = _ranges(rows, "mean_tpr90"), _ranges(rows, "success")
     if not caught:
         return "Every factor has one value, so nothing was compared."
-    most, surest = max(caught, key=lambda f: _width(caught[f])), max(reached, key=lambda f: _width(reached[f]))
     detectors = len({row["detector"] for row in rows})
     return (
-        f"Being caught depends most on {WORDS[most]}: {detectors} detectors catch {_range_words(most, caught[most], ' of the scans')} "
-        f"(mean TPR@90); reaching the target depends most on {WORDS[surest]}: {_range_words(surest, reached[surest])}."
+        f"Being caught depends most on {_most(caught, f'{detectors} detectors catch ', ' of the scans')} (mean TPR@90); reaching the "
+        f"target depends most on {_most(reached)}."
     )
+
+
+def _most(found: dict[str, list[tuple[float, str]]], who: str = "", of: str = "") -> str:
+    """The factor over which something varies most, or those over which it varies as much, and between what."""
+    widest = max(map(_width, found.values()))
+    most = [factor for factor, ends in found.items() if _width(ends) > widest - 1e-9]
+    ends = "; ".join(_range_words(factor, found[factor], of if factor == most[0] else "") for factor in most)
+    return f"{' and equally on '.join(WORDS[factor] for factor in most)}: {who}{ends}"
 
 
 def shows_not(rows: list[Row]) -> str:
@@ -181,9 +188,9 @@ def _width(ends: list[tuple[float, str]]) -> float:
 def _range_words(factor: str, ends: list[tuple[float, str]], of: str = "") -> str:
     (low, lowest), (high, highest) = ends
     return (
-        f"{high:.0%}{of} at {factor} {highest} and {low:.0%} at {factor} {lowest}"
+        f"{high:.1%}{of} at {factor} {highest} and {low:.1%} at {factor} {lowest}"
         if high > low
-        else f"{low:.0%}{of} at every {factor}"
+        else f"{low:.1%}{of} at every {factor}"
     )
 
 
