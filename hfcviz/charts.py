@@ -95,6 +95,7 @@ def detector_chart(
                 y=detectors,
                 mode="markers",
                 name=labels[role],
+                cliponaxis=False,  # more suspicious than all clean scans is at the very edge
                 marker={
                     "symbol": SYMBOLS[role],
                     "color": COLOURS[role],

@@ -47,7 +47,11 @@ def run_experiment(
         return from_arrays(*found)
     clean = torch.from_numpy(np.asarray(x, dtype=np.float32))[None]
     target = choose_target(extract(classifier, clean).logits[0], classifier.class_names, plan.target)
-    share = shares(progress, {"constraint": 0.1, "detectors": 0.25, "attack": 0.25, "hidden": 0.3, "judge": 0.1})
+    # About how many steps of an attack each part takes the time of; many steps, or detectors that are fitted already, change that.
+    steps, both = plan.attack.steps, plan.penalty is not None
+    costs = {"constraint": 15.0 * both, "detectors": 5.0 if reference.knows_detectors else 150.0}
+    costs |= {"attack": steps, "hidden": 1.3 * steps * both, "judge": 40}
+    share = shares(progress, {part: cost / sum(costs.values()) for part, cost in costs.items()})
     penalties: dict[str, FittedHFC | None] = {"attack": None}
     if plan.penalty is not None:
         # Before the slower detectors, since it is here that unknown layers and too many components are refused.

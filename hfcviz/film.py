@@ -129,9 +129,14 @@ def parting_line(outcome: Outcome, frame: int | None = None) -> str:
     there, here = (depths[role][found.layer] for role in (found.beyond, rest))
     return (
         f"{names[0]} and {names[1]} part at **{layers[found.layer]}**: there {labels[found.beyond]} lies beyond the clean 95 % quantile "
-        f"and {labels[rest]} does not ({there:.3g} and {here:.3g}, where 1 is that quantile); so it is in {found.apart} of "
+        f"and {labels[rest]} does not ({_beside_1(there)} and {_beside_1(here)}, where 1 is that quantile); so it is in {found.apart} of "
         f"{len(layers)} layers."
     )
+
+
+def _beside_1(value: float) -> str:
+    """A distance with as few digits, three at least, as tell on which side of 1 it lies."""
+    return next((text for digits in range(3, 17) if float(text := f"{value:.{digits}g}") != 1), "1")
 
 
 def step_line(outcome: Outcome, film: Film, frame: int) -> str:

@@ -201,10 +201,14 @@ GLOSSARY: dict[str, Term] = {
 
 
 def find(words: str, terms: Mapping[str, Term] = GLOSSARY) -> dict[str, Term]:
-    """Terms whose name or text has all the words, those by name first; all of them, by the alphabet, where there are none."""
-    wanted = words.casefold().split()
-    found = [name for name, term in terms.items() if all(word in f"{name} {term.text}".casefold() for word in wanted)]
-    found.sort(key=lambda name: (not all(word in name.casefold() for word in wanted), name.casefold()))
+    """Terms whose name or text has words that begin so, those by name first; all of them, by the alphabet, where nothing is asked for."""
+    wanted = [re.compile(rf"(?<!\w){re.escape(word)}") for word in words.casefold().split()]
+
+    def has(text: str) -> bool:
+        return all(word.search(text.casefold()) for word in wanted)
+
+    found = [name for name, term in terms.items() if has(f"{name} {term.text}")]
+    found.sort(key=lambda name: (not has(name), name.casefold()))
     return {name: terms[name] for name in found}
 
 

@@ -74,6 +74,11 @@ class Reference:
             self._fitted[names] = fit_detectors(training, names, seed=self.recipe["seed"], progress=progress)
         return self._fitted[names]
 
+    @property
+    def knows_detectors(self) -> bool:
+        """Whether `detectors` has nothing left to fit."""
+        return tuple(DETECTORS) in self._fitted
+
     def knowing(self, fitted: FittedHFC) -> Reference:
         """The same cohort, which need not fit this constraint any more."""
         self._fitted[fitted.settings.replace(weight=1.0)] = fitted

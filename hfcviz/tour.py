@@ -135,18 +135,19 @@ TOUR: tuple[Step, ...] = (
         "steps: after FGSM's single one, which reaches the target in {one_success}, **{one_strong} of {detectors}** "
         "detectors keep an AUC of {strong} or more in spite of HFC.",
         "A hospital flags the *least* and the *most* typical scans. How does the attacker answer?",
-        "By aiming at the typical distance of clean scans instead of the smallest one. A test that is known can be "
-        "trained against; this has not been measured here.",
+        "By aiming at the typical distance of clean scans instead of the smallest one. The study *What would catch "
+        "HFC?* meets such an attacker.",
         show.betrays,
     ),
     Step(
         "What a defender could do",
-        "There is no detector yet that sees all of it",
+        "No detector as it is sees all of it",
         "Over {attacks} attacks with HFC at {run_eps}, {always_strong} of the {detectors} detectors keeps an AUC of "
         "{strong} or more. Read two-sided, {always_strong_two_sided}; the best is {most_two_sided}, at least "
-        "{most_two_sided_least} ({most_two_sided_attack}). Open questions, **not measured here yet**: two-sided tests"
-        " with fair thresholds; detectors trained on HFC samples; layers that the attacker does not know of; small "
-        "changes of the input (blur, JPEG, a shift) before the network; several of these at once.",
+        "{most_two_sided_least} ({most_two_sided_attack}). The Studies page compares defences, *What would catch HFC?*: "
+        "two-sided tests with fair thresholds, detectors trained on HFC samples too, statistics that HFC leaves free, "
+        "simplified images, and two of these together. **Not measured here**: layers that the attacker does not know "
+        "of, JPEG or a shift before the network, an attack on a defence's own score.",
         "Which would you try first, and how would you prove that it works against an attacker who knows it?",
         "Whatever it is: judge it on scans it never saw, with an interval, with false alarms stated, and against an "
         "attack made for it.",

@@ -83,7 +83,7 @@ def test_a_run_with_other_settings_replaces_the_result(app):
 def test_a_setting_out_of_range_is_a_sentence_and_the_result_stays(app):
     before = headline(app)
     app.number_input(key="attack.PGD.brain2d.eps").set_value(300.0).run()
-    assert [error.value for error in app.error] == ["eps must be between 0 and 1; got 1.176 (300/255, of 0 to 255)."]
+    assert [error.value for error in app.error] == ["eps must be between 0 and 255/255; got 300/255."]
     assert button(app, "Run").disabled and app.number_input(key="seed").value == 0, "what follows is there all the same"
     assert headline(app) == before
     app.number_input(key="penalty.HFC.brain2d.weight").set_value(-1.0).run()

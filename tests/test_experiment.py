@@ -391,6 +391,23 @@ def test_people_read_the_attacks_own_name():
 # Progress and Stop
 
 
+def test_the_bar_gives_many_steps_the_room_that_they_take_and_fitted_detectors_none():
+    one = case(3)
+    one.reference.detectors()
+
+    def begins(steps: int, reference) -> dict[str, float]:
+        heard: dict[str, float] = {}
+        plan = replace(QUICK, attack=QUICK.attack.replace(steps=steps), penalty=CONSTRAINT)
+        told = lambda share, what: heard.setdefault(what.partition(":")[0].partition(" ")[0], share)  # noqa: E731
+        run_experiment(one.classifier, reference, one.scan, plan, progress=told)
+        return heard
+
+    few, many = begins(2, one.reference), begins(60, one.reference)
+    assert few["detectors"] < 0.5 and many["PGD"] < 0.15, "what is known already takes no room"
+    assert many["detectors"] > 0.7, "nearly all of it are steps"
+    assert begins(2, replace(one.reference))["PGD"] > 0.6, "the first run fits the detectors"
+
+
 @pytest.mark.parametrize("penalty", [None, CONSTRAINT], ids=["plain", "HFC"])
 def test_progress_never_goes_back_and_ends_at_one(penalty):
     one, heard = case(3), []

@@ -251,6 +251,11 @@ def test_every_version_stands_at_its_percentile_in_the_row_of_its_detector():
     assert list(figure.layout.yaxis.categoryarray) == ["SVM", "LID", "KD"]  # plotly counts from below
 
 
+def test_a_marker_at_the_edge_of_the_chart_is_whole():
+    figure = detector_chart({"KD": dict.fromkeys(ROLES, 100.0)}, LABELS)
+    assert figure.data and all(trace.cliponaxis is False for trace in figure.data)
+
+
 def test_the_flagged_zone_of_the_chart_begins_at_the_threshold():
     figure = detector_chart({"KD": dict.fromkeys(ROLES, 1.0)}, LABELS, 90)
     zone, line = figure.layout.shapes

@@ -396,3 +396,10 @@ def test_features_on_the_way_belong_to_the_merged_twin_and_differ_from_the_netwo
     fresh = extract(one.classifier, o.x[2:3])
     for layer, z in fresh.layers.items():
         np.testing.assert_allclose(o.traces["attack"].features[layer][-1], z, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0004, "1.0004"), (0.99996, "0.99996"), (6.71234, "6.71"), (-0.60812, "-0.608")]
+)
+def test_a_distance_is_told_with_the_digits_that_tell_it_from_the_quantile(value, text):
+    assert film._beside_1(value) == text

@@ -45,6 +45,7 @@ def test_the_search_wants_all_words_and_puts_names_first():
     assert next(iter(find("auc"))) == "AUC"
     assert set(find("two-sided auc")) == {"two-sided AUC"}
     assert "L-inf ball" in find("EPS") and "HU" not in find("eps")
+    assert "detector" not in find("ct") and "detector" in find("detec"), "words that begin so, not what lies within"
     assert find("no such word") == {} and len(find("  ")) == len(GLOSSARY)
 
 

@@ -148,3 +148,19 @@ def test_the_colour_of_a_number_in_its_cell_takes_no_room():
     before = least_width(figure)
     figure.data[0].text = [["0.50"] * 30]
     assert least_width(figure) == before
+
+
+def test_rows_of_different_panels_need_what_their_fullest_row_needs_and_keep_their_height():
+    figure = go.Figure()
+    for number, (low, high) in enumerate([(0, 0.5), (0.5, 1), *((k / 8, (k + 1) / 8) for k in range(8))], 1):
+        figure.add_scatter(x=[0, 1], y=[0, 1], xaxis=f"x{number}", yaxis=f"y{number}")
+        down = [0.6, 1] if number < 3 else [0, 0.4]
+        figure.layout[f"xaxis{number}"] = {"domain": [low, high], "anchor": f"y{number}"}
+        figure.layout[f"yaxis{number}"] = {"domain": down, "anchor": f"x{number}"}
+    figure.update_layout(height=700)
+    assert least_width(figure) == 8 * 125, "not of ten panels in one row"
+    long = "a title of forty letters, in half the row"
+    figure.add_annotation(text=long, xref="x domain", yref="y domain", x=0.5, y=1, xanchor="center", font={"size": 13})
+    assert least_width(figure) == max(8 * 125, 2 * len(long) * 7.5)
+    _, sheet = for_paper(figure, Page("PNG", 180))
+    assert sheet.height == 700, "words between the rows keep their room"

@@ -55,11 +55,6 @@ def live(bundle: Bundle) -> None:
         )
         if refused is not None:
             st.error(refused, icon=":material/error:")
-        if st.session_state.cohort is not None and st.button(
-            "Back to the published runs", disabled=running, help="The evaluated cohort stays on disk."
-        ):
-            st.session_state.cohort = None
-            st.rerun()
     if start and not running:
         _start(bundle, chosen)
         st.rerun()
@@ -108,15 +103,28 @@ def strip() -> None:
                 )
             with above:
                 watch(st.session_state.cohort_job, "cohort_job")
-        elif message is not None:
-            (st.error if message[0] == "error" else st.info)(message[1])
-        elif st.session_state.cohort is not None and links.evaluated() is not None:
-            st.caption(
-                "Evaluated live. The address of this page evaluates it in another browser too, with what is selected."
-            )
-        elif st.session_state.cohort is not None:
-            st.caption("Evaluated live, in this session only: the address of this page does not carry it.")
-        else:
-            st.caption(
-                "A published run. The address of this page opens it in another browser too, with what is selected."
-            )
+            return
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _ended(message)
+            if st.session_state.cohort is not None and st.button(
+                "Back to the published runs",
+                icon=":material/arrow_back:",
+                help="The evaluated cohort stays on disk.",
+            ):
+                st.session_state.cohort = None
+                st.session_state.cohort_job_message = None
+                st.rerun()
+
+
+def _ended(message: tuple[str, str] | None) -> None:
+    """How the last evaluation ended, or where the numbers come from."""
+    if message is not None:
+        (st.error if message[0] == "error" else st.info)(message[1])
+    elif st.session_state.cohort is None:
+        st.caption("A published run. The address of this page opens it in another browser too, with what is selected.")
+    elif links.evaluated() is not None:
+        st.caption(
+            "Evaluated live. The address of this page evaluates it in another browser too, with what is selected."
+        )
+    else:
+        st.caption("Evaluated live, in this session only: the address of this page does not carry it.")

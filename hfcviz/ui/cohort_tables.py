@@ -150,7 +150,8 @@ def table(judged: Judged, labels: dict[str, str]) -> None:
     )
     count = judged.rows[0]
     st.caption(
-        f"{count['n']} attacked scans of each kind against {count['negatives']} clean and noisy ones; 95 % bootstrap intervals. "
+        f"{count['n']} attacked scans of each kind against {count['negatives']} clean and noisy ones; 95 % bootstrap intervals, which at "
+        "0 and 1 have no width: that is not certainty, least of all with few scans. "
         "TPR@90: attacks caught when one in ten of the clean and noisy scans is flagged. Inverted: the whole interval lies "
         "below 0.5, so the detector finds the attack more typical than clean scans; the two-sided AUC shows what it still knows."
     )

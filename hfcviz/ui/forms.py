@@ -47,8 +47,12 @@ def settings_form(settings: T, key: str, names: Mapping[str, Sequence[str]] | No
 
 
 def in_labels(error: InputError, *classes: type[Settings]) -> InputError:
-    """The same sentence with what a form calls a field, "Scans", where code calls it Budget.scans."""
-    text = str(error)
+    """The same sentence with what a form calls a field, "Scans", where code calls it Budget.scans, and in the unit of its entries."""
+    text = re.sub(
+        r"must be [^;]+; got \S+ \((\S+?)(/\d+)?, of (\S+) to (\S+)\)",
+        r"must be between \3 and \4\2; got \1\2",
+        str(error),
+    )
     for one in (option for cls in classes for option in options(cls)):
         text = re.sub(rf"\b{one.owner}\.{one.name}\b", one.label, text)
     return InputError(text)
