@@ -147,8 +147,8 @@ def least_width(figure: go.Figure) -> float:
             titles.append((high - low, len(plain(axis.title.text))))
     panel = max(NARROW, max((letters for _, letters in titles), default=0) * LETTER if columns > 1 else 0)
     # Panels of half the width count as two columns, whatever stands above or below them.
-    beside = [letters * LETTER * min(columns, int(1 / share + 1e-9)) for share, letters in titles if columns > 1]
-    least = max(columns * NARROW, *beside, 0)
+    apart = [letters * LETTER * min(columns, int(1 / share + 1e-9)) for share, letters in titles if columns > 1]
+    least = max(columns * NARROW, *apart, 0)
     names = [note for note in figure.layout.annotations if note.textangle]
     for trace in figure.data:
         rows, wide = _extent(figure, trace)
