@@ -218,13 +218,18 @@ def too_weak(page, scheme: str) -> tuple[list, int]:
 
 
 def overhang(page, width: int) -> list[int]:
-    """Pixels by which page and main part are wider than a screen of this width."""
+    """Pixels by which page and main part are wider than a screen of this width, once they have come to rest."""
     page.set_viewport_size({"width": width, "height": 1000})
-    page.wait_for_timeout(250)
-    return page.evaluate(
-        """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
-            .map(one => one.scrollWidth - one.clientWidth)"""
-    )
+    wide = [-1, -1]
+    for _ in range(20):
+        page.wait_for_timeout(250)
+        wide = page.evaluate(
+            """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+                .map(one => one.scrollWidth - one.clientWidth)"""
+        )
+        if wide == [0, 0]:
+            break
+    return wide
 
 
 def test_every_page_can_be_read_in_light_and_dark_and_needs_no_scrolling_sideways(people, app_server):
