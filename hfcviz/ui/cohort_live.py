@@ -108,6 +108,7 @@ def strip() -> None:
             _ended(message)
             if st.session_state.cohort is not None and st.button(
                 "Back to the published runs",
+                key="cohort_back",
                 icon=":material/arrow_back:",
                 help="The evaluated cohort stays on disk.",
             ):
